@@ -1,0 +1,44 @@
+"""Makes every video of a manifest, each moving like its reference. `python generate.py --help` teaches the rest.
+
+The way of one job: manifest line -> Job -> a rank's shard -> skip if done -> reference clip -> latents -> denoise ->
+decode -> hidden file -> verified -> published -> record -> verdict.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from wan_ddp.conclude import read_verdict
+from wan_ddp.errors import EXIT_UNUSABLE, Stopped, UnusableError
+from wan_ddp.manifest import read_manifest
+from wan_ddp.plan_view import show_plan
+from wan_ddp.preflight import check, show_num_ranks
+from wan_ddp.rank import Rank
+from wan_ddp.run import run
+from wan_ddp.settings import parse
+
+
+def main(argv: Sequence[str]) -> int:
+    try:
+        settings = parse(argv, os.environ)
+        if settings.action == "verdict":
+            return read_verdict(settings)
+        jobs = read_manifest(settings.manifest, settings.job_defaults)
+        if settings.action == "dry-run":
+            return show_plan(settings, jobs)
+        rank = Rank.from_env(os.environ, settings.ranks_per_gpu)
+        ready = check(settings, jobs, rank)
+        if settings.action == "check":
+            return show_num_ranks(settings, ready)
+        return run(settings, rank, ready, os.environ)
+    except UnusableError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except Stopped as stopped:
+        print(f"{stopped}: the same command goes on where this run stopped", file=sys.stderr)
+        return stopped.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The checks, fast failures first: format, lint, types, layers, tests. Arguments go to pytest: tests/run.sh -k plan
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$here"
+# shellcheck source=environment.sh
+source ./environment.sh
+packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg PIL pydantic safetensors tqdm
+    pytest pytest_cov pytest_timeout hypothesis ruff mypy importlinter)
+make_environment requirements-dev.txt "${packages[@]}"
+
+step() {
+    echo "== $1"
+    shift
+    "$@"
+}
+
+step "format" "$python" -m ruff format --check .
+step "lint" "$python" -m ruff check .
+step "types" "$python" -m mypy
+step "layers" "$python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+if command -v shellcheck >/dev/null; then
+    step "shell" shellcheck -x launch.sh environment.sh tests/run.sh .ci/run
+else
+    echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
+fi
+step "tests" "$python" -m pytest --cov=wan_ddp --cov-report=term:skip-covered "$@"

@@ -1,0 +1,31 @@
+"""The tools around a run: `python -m wan_ddp --help`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wan_ddp import references
+from wan_ddp.errors import EXIT_UNUSABLE, UnusableError
+from wan_ddp.wan import commands as checkpoint
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m wan_ddp",
+        description="The tools around a run. The run itself: python generate.py --help, bash launch.sh --help.",
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    references.add_commands(subparsers)
+    checkpoint.add_commands(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except UnusableError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

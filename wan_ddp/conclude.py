@@ -1,0 +1,81 @@
+"""The end of a run: rank 0 looks at every video on disk, writes the verdict and says it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, UnusableError
+from wan_ddp.files import read_or_none, write_atomically
+from wan_ddp.heartbeat import RankState
+from wan_ddp.settings import Settings
+from wan_ddp.survey import Task
+from wan_ddp.verdict import report, rerun_lines
+
+
+def conclude(
+    settings: Settings,
+    tasks: Sequence[Task],
+    states: Sequence[RankState],
+    run_id: str,
+    started: datetime,
+    silent_ranks: Sequence[int],
+) -> dict[str, Any]:
+    """Write `report.json` and `missing.jsonl` from what was found on disk; returns the report. Raises OSError."""
+    jobs, findings = [task.job for task in tasks], [task.finding for task in tasks]
+    keep = settings.on_change == "keep"
+    verdict = report(jobs, findings, keep_changed=keep) | {
+        "run_id": run_id,
+        "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        "finished": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+        "silent_ranks": list(silent_ranks),
+        "ranks": [asdict(state) for state in states],
+    }
+    lines = rerun_lines(jobs, findings, keep_changed=keep)
+    write_atomically(settings.output / "missing.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(report_path(settings), json.dumps(verdict, ensure_ascii=False, indent=1).encode())
+    return verdict
+
+
+def report_path(settings: Settings) -> Path:
+    return settings.output / "report.json"
+
+
+def summary(verdict: dict[str, Any], output: Path) -> str:
+    """The verdict as a person reads it: a line per category, what is not there, and how to go on."""
+    width = max(len(name) for name in verdict["categories"])
+    lines = [
+        f"  {name:<{width}}  {counts['verified']:>5} of {counts['expected']:>5}"
+        for name, counts in verdict["categories"].items()
+    ]
+    lines += [f"  {job['id']}: failed ({job['kind']}): {job['error']}" for job in verdict["failed"]]
+    lines += [f"  {job['id']}: corrupt: {job['why']}" for job in verdict["corrupt"]]
+    verified = f"{verdict['verified']} of {verdict['expected']} videos are there and verified"
+    if verdict["complete"]:
+        return "\n".join([*lines, f"complete: {verified}, in {output}"])
+    counts = [f"{len(verdict[state])} {state}" for state in ("failed", "missing", "corrupt") if verdict[state]]
+    return "\n".join(
+        [
+            *lines,
+            f"not complete: {verified} ({', '.join(counts)})",
+            f"run the same command again to make the rest, or the list {output / 'missing.jsonl'} alone",
+        ]
+    )
+
+
+def exit_code(verdict: dict[str, Any]) -> int:
+    return EXIT_COMPLETE if verdict["complete"] else EXIT_INCOMPLETE
+
+
+def read_verdict(settings: Settings) -> int:
+    """The exit code of the run `settings.run_id`, from its report: an older report does not speak for it."""
+    path = report_path(settings)
+    try:
+        verdict = json.loads(read_or_none(path) or b"null")
+    except (OSError, ValueError) as error:
+        raise UnusableError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(verdict, dict) or verdict.get("run_id") != settings.run_id:
+        return EXIT_INCOMPLETE
+    return EXIT_COMPLETE if verdict.get("complete") is True else EXIT_INCOMPLETE

@@ -1,0 +1,155 @@
+"""A job is one video to make: its settings, its output's name, and the fingerprint of what decides its pixels."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+Mechanism = Literal["v2v", "none", "vace", "fun_control"]
+Sampling = Literal["frames", "time"]
+ShortReference = Literal["refuse", "hold", "loop", "ping-pong", "stretch"]
+Control = Literal["as-is", "gray", "canny"]
+
+# DiffSynth-Studio's usual negative prompt for Wan: https://github.com/modelscope/DiffSynth-Studio, examples/wanvideo
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+V2V_STRENGTH = 0.75
+MAX_NAME_BYTES = 200
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_REF_STEM = re.compile(r"ref_.+_\d+x\d+")
+
+
+@lru_cache(maxsize=4096)
+def _reference_folder(reference: str, width: int, height: int) -> str:
+    """The reference's folder name: its stem if that is already `ref_<name>_<W>x<H>`, else built so."""
+    stem = unicodedata.normalize("NFC", PurePath(reference).stem)
+    return stem if _REF_STEM.fullmatch(stem) else f"ref_{stem}_{width}x{height}"
+
+
+@lru_cache(maxsize=4096)
+def _file_name(text: str) -> str:
+    bad = text in ("", ".", "..") or "/" in text or "\\" in text or _CONTROL_CHARACTER.search(text)
+    if bad or len(text.encode()) > MAX_NAME_BYTES:
+        raise ValueError
+    return unicodedata.normalize("NFC", text)
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _four_n_plus_one(number: int) -> int:
+    if number % 4 != 1:
+        raise ValueError
+    return number
+
+
+_Size = Annotated[StrictInt, Field(ge=16, le=4096, multiple_of=16, description="a multiple of 16, from 16 to 4096")]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video to make, every setting resolved. The descriptions are what error messages call allowed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    category: Annotated[
+        StrictStr,
+        AfterValidator(_file_name),
+        Field(description="a file name: not empty, not . or .., no / or \\ or control character, at most 200 bytes"),
+    ]
+    reference: Annotated[StrictStr, AfterValidator(_path), Field(description="a path, not empty")]
+    prompt: Annotated[StrictStr, AfterValidator(_not_blank), Field(description="text that is not blank")]
+    prompt_index: Annotated[StrictInt, Field(ge=0, description="an integer of 0 or more")]
+    seed: Annotated[StrictInt, Field(ge=0, le=2**63 - 1, description="an integer from 0 to 2^63 - 1")]
+    negative_prompt: Annotated[StrictStr, Field(description="text")] = NEGATIVE_PROMPT
+    mechanism: Annotated[Mechanism, Field(description="one of v2v, none, vace, fun_control")] = "v2v"
+    denoising_strength: Annotated[StrictFloat, Field(gt=0, le=1, description="above 0 and below 1, with v2v only")] = (
+        V2V_STRENGTH
+    )
+    width: _Size = 832
+    height: _Size = 480
+    num_frames: Annotated[
+        StrictInt,
+        AfterValidator(_four_n_plus_one),
+        Field(ge=5, le=1001, description="4n+1 from 5 to 1001, such as 77 or 81"),
+    ] = 81
+    fps: Annotated[StrictFloat, Field(gt=0, le=240, description="a number above 0, at most 240")] = 15.0
+    num_inference_steps: Annotated[StrictInt, Field(ge=1, le=1000, description="an integer from 1 to 1000")] = 50
+    cfg_scale: Annotated[StrictFloat, Field(ge=0, le=100, description="a number from 0 to 100")] = 5.0
+    sigma_shift: Annotated[StrictFloat, Field(gt=0, le=100, description="a number above 0, at most 100")] = 5.0
+
+    @property
+    def id(self) -> str:
+        """Where the video lies below the output folder, without `.mp4`; the job's name everywhere."""
+        folder = _reference_folder(self.reference, self.width, self.height)
+        return f"{self.category}/{folder}/seed_{self.seed}_prompt_{self.prompt_index}"
+
+    @property
+    def cost(self) -> int:
+        """What the video costs beside others: frames x pixels x steps."""
+        return self.num_frames * self.width * self.height * self.num_inference_steps
+
+
+JOB_FIELDS = tuple(field.name for field in fields(Job))
+SETTING_FIELDS = tuple(name for name in JOB_FIELDS if name not in JOB_FIELDS[:5])
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The choices of a run, beyond the job's own fields, that change pixels.
+
+    `model` is the checkpoint's identity (see wan_ddp.wan.checkpoint), None in a dry run without a model.
+    """
+
+    sampling: Sampling = "frames"
+    short_reference: ShortReference = "refuse"
+    control: Control = "as-is"
+    tiled: bool = True
+    preset: str = "plain"
+    lora: tuple[str, ...] = ()
+    model: str | None = None
+
+
+def fingerprint_inputs(job: Job, conditions: Conditions, reference_digest: str | None) -> dict[str, Any]:
+    """Everything that decides the job's pixels, by name: what a record holds and a changed run is told.
+
+    The names that only say where things lie (category, prompt_index, the reference's path) are left out; so is what
+    the mechanism does not use. `reference_digest` may be None where it is not known (a dry run).
+    """
+    inputs = {name: value for name, value in asdict(job).items() if name not in ("category", "reference")}
+    del inputs["prompt_index"]
+    inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}
+    inputs["lora"] = list(conditions.lora)
+    if job.mechanism == "none":
+        del inputs["sampling"], inputs["short_reference"]
+    else:
+        inputs["reference"] = reference_digest
+    if job.mechanism in ("vace", "fun_control"):
+        inputs["control"] = conditions.control
+    return inputs
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """The SHA-256 of the inputs as canonical JSON."""
+    canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,207 @@
+"""JSON Lines to jobs and back, with every complaint located as `file:line: what is wrong; what is allowed`."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from wan_ddp.errors import ManifestError
+from wan_ddp.job import JOB_FIELDS, Job
+
+# The longest file name that the usual file systems take, less what a hidden temporary name adds to it.
+_MAX_FILE_NAME_BYTES = 255 - 55
+_SHOWN_CHARACTERS = 80
+
+_VALIDATOR = TypeAdapter(Job)
+ALLOWED: Mapping[str, str] = {
+    name: next(item.description for item in hint.__metadata__ if isinstance(item, FieldInfo) and item.description)
+    for name, hint in get_type_hints(Job, include_extras=True).items()
+    if name in JOB_FIELDS
+}
+
+
+class _BadJsonError(ValueError):
+    """JSON that the standard library reads and this format does not take."""
+
+
+class _BadFieldsError(ValueError):
+    """Fields that do not make a job; one argument a problem."""
+
+
+def read_manifest(path: Path, defaults: Mapping[str, Any]) -> list[Job]:
+    """The jobs of a manifest, in its order, references made absolute.
+
+    `defaults` are the run's settings for what a line leaves out. Raises ManifestError with every problem of the file.
+    """
+    jobs: list[Job] = []
+    problems: list[str] = []
+    first_line: dict[str, int] = {}
+    folder = os.path.realpath(path.parent)
+    shared: dict[str, str] = {}
+    for number, text in _lines(path):
+        try:
+            job = _job(_fields(text), defaults, folder, shared)
+        except _BadFieldsError as error:
+            problems += [f"{path}:{number}: {problem}" for problem in error.args]
+            continue
+        if job.id in first_line:
+            problems.append(
+                f"{path}:{number}: same output {job.id}.mp4 as line {first_line[job.id]}; every job needs its own "
+                "category, reference name, seed and prompt_index"
+            )
+            continue
+        first_line[job.id] = number
+        jobs.append(job)
+    if problems:
+        raise ManifestError(problems)
+    if not jobs:
+        raise ManifestError([f"{path}: no jobs in it; a manifest has one JSON object a line, see manifests/README.md"])
+    return jobs
+
+
+def job_line(job: Job, note: Any = None) -> str:
+    """The job as a manifest line that says every setting, so that it makes the same video under any defaults."""
+    values = asdict(job)
+    if job.mechanism != "v2v":
+        del values["denoising_strength"]
+    if note is not None:
+        values["note"] = note
+    return json.dumps(values, ensure_ascii=False)
+
+
+def check_defaults(defaults: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the run's settings, one `name is value; it must be ...` each."""
+    example = {"category": "a", "reference": "a", "prompt": "a", "prompt_index": 0, "seed": 0}
+    try:
+        _job(example, defaults, "/", {})
+    except _BadFieldsError as error:
+        return list(error.args)
+    return []
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, numbered from 1. Split at \\n alone: U+2028 may stand inside a string."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError([f"{path}: cannot be read: {error.strerror}; give a JSON Lines file"]) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise ManifestError([f"{path}:{number}: not UTF-8; save the manifest as UTF-8"]) from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        stripped = line.strip(" \t\r")
+        if stripped:
+            yield number, stripped
+
+
+def _fields(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _BadFieldsError(f"not JSON: {error.msg} at column {error.colno}; a line holds one JSON object") from error
+    except RecursionError as error:
+        raise _BadFieldsError("nested too deep; a line holds one flat JSON object") from error
+    except ValueError as error:  # ours, and an integer of thousands of digits
+        raise _BadFieldsError(f"{error}") from error
+    if not isinstance(value, dict):
+        raise _BadFieldsError(f"{_shown(value)} is not a job; a line holds one JSON object")
+    if "\\u" in text:
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise _BadJsonError(f"{_shown(double)} stands twice; each field may stand once")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _BadJsonError(f"{name} is not JSON; numbers must be finite")
+
+
+def _refuse_lone_surrogates(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _BadFieldsError(f"{_shown(name)} holds a lone surrogate; text must be valid Unicode") from error
+
+
+def _job(line: dict[str, Any], defaults: Mapping[str, Any], folder: str, shared: dict[str, str]) -> Job:
+    """The job of one line. `shared` keeps one copy of each text, so that 100,000 jobs fit in little memory."""
+    line.pop("note", None)
+    fields = {**defaults, **line}
+    problems = _settle_strength(fields, line)
+    reference = fields.get("reference")
+    if isinstance(reference, str) and reference:
+        fields["reference"] = _absolute(folder, reference)
+    for name, value in fields.items():
+        if isinstance(value, str):
+            fields[name] = shared.setdefault(value, value)
+    try:
+        job = _VALIDATOR.validate_python(fields)
+    except ValidationError as error:
+        problems += [_problem(detail["type"], str(detail["loc"][0]), fields) for detail in error.errors()]
+        raise _BadFieldsError(*problems) from error
+    longest = max(job.id.split("/"), key=_num_bytes)
+    if _num_bytes(longest) > _MAX_FILE_NAME_BYTES:
+        problems.append(
+            f"its output's name {_shown(longest)} has {_num_bytes(longest)} bytes; it may have {_MAX_FILE_NAME_BYTES}"
+        )
+    if problems:
+        raise _BadFieldsError(*problems)
+    return job
+
+
+def _settle_strength(fields: dict[str, Any], line: Mapping[str, Any]) -> list[str]:
+    """Sets denoising_strength to 1.0 where the mechanism starts from pure noise; returns what is wrong with it."""
+    if fields.get("mechanism", "v2v") == "v2v":
+        if fields.get("denoising_strength") == 1:
+            return [
+                f"denoising_strength is 1.0, which ignores the reference; it must be {ALLOWED['denoising_strength']}"
+            ]
+        return []
+    fields["denoising_strength"] = 1.0
+    if "denoising_strength" not in line:
+        return []
+    return [
+        f"denoising_strength goes with mechanism v2v only, and mechanism is {_shown(fields['mechanism'])}; leave it out"
+    ]
+
+
+def _num_bytes(text: str) -> int:
+    return len(text.encode())
+
+
+@lru_cache(maxsize=4096)
+def _absolute(folder: str, reference: str) -> str:
+    return os.path.normpath(os.path.join(folder, reference))  # noqa: PTH118 - a Path for each line costs too much
+
+
+def _problem(kind: str, name: str, fields: Mapping[str, Any]) -> str:
+    if kind == "missing":
+        return f"{name} is missing; it must be {ALLOWED[name]}"
+    if kind == "unexpected_keyword_argument":
+        near = difflib.get_close_matches(name, [*JOB_FIELDS, "note"], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"unknown field {_shown(name)}{hint}; allowed are {', '.join([*JOB_FIELDS, 'note'])}"
+    return f"{name} is {_shown(fields.get(name))}; it must be {ALLOWED[name]}"
+
+
+def _shown(value: Any) -> str:
+    """The value as it would stand in the manifest, shortened, on one line."""
+    text = json.dumps(value, ensure_ascii=not (isinstance(value, str) and value.isprintable()), default=repr)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,108 @@
+"""The plan as a person reads it, and as a script does."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from wan_ddp.errors import EXIT_COMPLETE
+from wan_ddp.estimate import GIB_PER_RANK, estimate
+from wan_ddp.job import Job
+from wan_ddp.plan import num_references, plan
+from wan_ddp.preflight import look_only
+from wan_ddp.progress import describe_seconds
+from wan_ddp.settings import OnChange, Settings
+from wan_ddp.survey import Task, missing_references
+
+
+def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
+    """Print the plan; a plan has no bad outcome."""
+    tasks, model_known = look_only(settings, jobs)
+    by_id = {task.job.id: task for task in tasks}
+    shards = [[by_id[job.id] for job in shard] for shard in plan(jobs, settings.world_size)]
+    if settings.json:
+        print(plan_json(shards, settings.ranks_per_gpu))
+    else:
+        print(plan_text(shards, settings.ranks_per_gpu, settings.on_change, model_known=model_known))
+    return EXIT_COMPLETE
+
+
+def plan_json(shards: Sequence[Sequence[Task]], ranks_per_gpu: int) -> str:
+    """`{"jobs": N, "done": N, "ranks": [{"rank", "gpu", "process", "jobs": [ids]}]}`."""
+    plan: dict[str, Any] = {
+        "jobs": sum(map(len, shards)),
+        "done": sum(task.finding.state == "verified" for shard in shards for task in shard),
+        "ranks": [
+            {
+                "rank": rank,
+                "gpu": rank // ranks_per_gpu,
+                "process": rank % ranks_per_gpu,
+                "jobs": [task.job.id for task in shard],
+            }
+            for rank, shard in enumerate(shards)
+        ],
+    }
+    return json.dumps(plan, ensure_ascii=False)
+
+
+def plan_text(shards: Sequence[Sequence[Task]], ranks_per_gpu: int, on_change: OnChange, *, model_known: bool) -> str:
+    """A table of ranks, what is done, what is missing, and estimates."""
+    tasks = [task for shard in shards for task in shard]
+    categories = list(dict.fromkeys(task.job.category for task in tasks))
+    header = ["rank", "GPU", "process", "videos", "done", *categories, "references"]
+    rows = [_row(rank, shard, categories, ranks_per_gpu) for rank, shard in enumerate(shards)]
+    totals = ["all", "", "", *map(str, [sum(int(row[column]) for row in rows) for column in range(3, len(header))])]
+    lines = [*_table([header, *rows, totals]), ""]
+    lines += _state_lines(tasks, model_known)
+    lines += _estimate_lines(shards, ranks_per_gpu, on_change)
+    missing = missing_references(task.job for task in tasks)
+    if missing:
+        lines += ["", f"{len(missing)} references do not exist:", *(f"  {reference}" for reference in missing)]
+    return "\n".join(lines)
+
+
+def _row(rank: int, shard: Sequence[Task], categories: Sequence[str], ranks_per_gpu: int) -> list[str]:
+    per_category = Counter(task.job.category for task in shard)
+    return [
+        str(value)
+        for value in (
+            rank,
+            rank // ranks_per_gpu,
+            rank % ranks_per_gpu,
+            len(shard),
+            sum(task.finding.state == "verified" for task in shard),
+            *(per_category[category] for category in categories),
+            num_references([task.job for task in shard]),
+        )
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _state_lines(tasks: Sequence[Task], model_known: bool) -> list[str]:
+    states = Counter(task.finding.state for task in tasks)
+    done = f"{states['verified']} of {len(tasks)} videos are done"
+    rest = [f"{states[state]} {state}" for state in ("failed", "corrupt", "changed") if states[state]]
+    lines = [", ".join([done, *rest])]
+    if states["verified"] and not model_known:
+        lines.append("no model was found: everything but the model was compared with the records")
+    lines += [f"  {task.job.id}: {task.finding.why}" for task in tasks if task.finding.state in ("corrupt", "changed")]
+    return lines
+
+
+def _estimate_lines(shards: Sequence[Sequence[Task]], ranks_per_gpu: int, on_change: OnChange) -> list[str]:
+    to_do = [[task.job for task in shard if task.is_to_do(on_change, None)] for shard in shards]
+    if not any(to_do):
+        return ["nothing is left to do"]
+    measured = [sum(task.finding.record.seconds.values()) for shard in shards for task in shard if task.finding.record]
+    num_gpus = -(-len(shards) // ranks_per_gpu)
+    expected = estimate(to_do, num_gpus, measured)
+    return [
+        f"estimates for the {sum(map(len, to_do))} videos to do, on {num_gpus} GPUs:",
+        f"  time    {describe_seconds(expected.seconds)} ({expected.basis})",
+        f"  disk    {expected.num_bytes / 1e9:.1f} GB",
+        f"  memory  {GIB_PER_RANK * ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)",
+    ]

@@ -1,0 +1,104 @@
+"""Everything that can be checked before a GPU is touched. What cannot be used raises UnusableError: exit code 2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan_ddp.digests import ReferenceDigests
+from wan_ddp.errors import EXIT_COMPLETE, MachineError, ModelError
+from wan_ddp.job import Conditions, Job
+from wan_ddp.outputs import Outputs
+from wan_ddp.rank import Rank, device
+from wan_ddp.settings import TINY_MODEL, Settings
+from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, survey
+from wan_ddp.wan.checkpoint import Checkpoint, check_mechanisms, find_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A run that can start."""
+
+    checkpoint: Checkpoint
+    conditions: Conditions
+    device: str
+    num_gpus: int
+    outputs: Outputs
+    tasks: list[Task]
+
+
+def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
+    """Raises UnusableError for a machine, model, reference set or output folder that the run cannot work with."""
+    if not settings.allow_missing:
+        refuse_missing_references(jobs)
+    checkpoint = find_model(settings, rank)
+    check_mechanisms(checkpoint, jobs)
+    num_gpus = count_gpus()
+    where = device(rank, num_gpus)
+    outputs = Outputs(settings.output)
+    outputs.check_usable()
+    outputs.sweep()
+    conditions = settings.conditions(checkpoint.identity)
+    tasks = look(settings, jobs, outputs, conditions)
+    if settings.on_change == "refuse":
+        refuse_changed(tasks)
+    return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks)
+
+
+def look(settings: Settings, jobs: Sequence[Job], outputs: Outputs, conditions: Conditions) -> list[Task]:
+    """Every job beside what lies on disk for it, to the depth that --verify asks for."""
+    digests = ReferenceDigests(digests_path(settings))
+    tasks = survey(jobs, outputs, digests, conditions, full=settings.verify == "full")
+    digests.save()
+    return tasks
+
+
+def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], bool]:
+    """The same for a dry run: nothing is written and no reference read; also says whether the model is known."""
+    try:
+        identity = find_checkpoint(settings.model_dir).identity
+    except ModelError:
+        identity = None
+    conditions = settings.conditions(identity)
+    digests = ReferenceDigests(digests_path(settings))
+    return survey(jobs, Outputs(settings.output), digests, conditions, read_references=False), identity is not None
+
+
+def digests_path(settings: Settings) -> Path:
+    return settings.output / ".references.json"
+
+
+def find_model(settings: Settings, rank: Rank) -> Checkpoint:
+    """The checkpoint's files: the tiny one is made on first use, others are fetched if --download asks.
+
+    Of several ranks none downloads: launch.sh, or `generate.py --check --download`, does it before they start.
+    Raises ModelError, and MachineError if the tiny one cannot be written.
+    """
+    if settings.model == TINY_MODEL:
+        if not settings.model_dir.exists():
+            from wan_ddp.wan.random_checkpoint import make_checkpoint
+
+            try:
+                make_checkpoint(settings.model_dir, TINY_MODEL)
+            except OSError as error:
+                raise MachineError(
+                    f"{settings.model_dir}: the tiny model cannot be written: {error.strerror}; "
+                    "give --model-dir a folder that can be"
+                ) from error
+    elif settings.download and rank.world_size == 1:
+        from wan_ddp.wan.download import download
+
+        download(settings.model, settings.model_dir)
+    return find_checkpoint(settings.model_dir)
+
+
+def count_gpus() -> int:
+    """The GPUs that this process sees (CUDA_VISIBLE_DEVICES counts); asks the driver without starting CUDA."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def show_num_ranks(settings: Settings, ready: Ready) -> int:
+    """Print how many ranks this machine takes: two (or --ranks-per-gpu) a GPU, or so many on the CPU in all."""
+    print(settings.ranks_per_gpu * max(ready.num_gpus, 1))
+    return EXIT_COMPLETE

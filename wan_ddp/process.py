@@ -1,0 +1,51 @@
+"""Which process wrote a file, told so that its death can be seen later, by another process or after a reboot."""
+
+import ctypes
+import os
+import re
+import signal
+from functools import cache
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+TOKEN_PATTERN = r"[0-9a-f]{8}-\d+-\d+-\d+"
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, however that happens."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # the parent ended before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@cache
+def own_token(pid: int | None = None) -> str:
+    """`<boot id>-<pid namespace>-<pid>-<start time>` of a living process, this one by default: unique over reboots."""
+    pid = os.getpid() if pid is None else pid
+    return f"{_boot_id()}-{_pid_namespace()}-{pid}-{_start_time(pid)}"
+
+
+def is_dead(token: str) -> bool | None:
+    """Whether the process has ended; None where that cannot be seen from here (another host or container)."""
+    boot_id, pid_namespace, pid, start_time = token.split("-")
+    if (boot_id, pid_namespace) != (_boot_id(), _pid_namespace()):
+        return None
+    return _start_time(int(pid)) != start_time
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+
+
+def _pid_namespace() -> str:
+    return re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - "pid:[4026531836]" is no path
+
+
+def _start_time(pid: int) -> str | None:
+    """Clock ticks from boot to the process's start (proc_pid_stat(5), field 22); None if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, start_time = fields[0], fields[19]
+    return None if state in "ZX" else start_time

@@ -1,0 +1,76 @@
+"""Who this process is in the launch: torchrun's environment, read once into a value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from wan_ddp.errors import MachineError
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One rank of the launch; `local_` counts within the node, and `restart` the agent's restarts of all ranks."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    node: int = 0
+    num_nodes: int = 1
+    restart: int = 0
+    ranks_per_gpu: int = 2
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], ranks_per_gpu: int) -> "Rank":
+        """The rank that torchrun says this process is; alone, outside of torchrun, it is rank 0 of 1."""
+
+        def number(name: str, default: int) -> int:
+            text = environ.get(name, str(default))
+            if not text.isdecimal():
+                raise MachineError(
+                    f"{name} is {text!r} in the environment; torchrun sets it to an integer of 0 or more"
+                )
+            return int(text)
+
+        return cls(
+            rank=number("RANK", 0),
+            world_size=number("WORLD_SIZE", 1),
+            local_rank=number("LOCAL_RANK", 0),
+            local_world_size=number("LOCAL_WORLD_SIZE", 1),
+            node=number("GROUP_RANK", 0),
+            num_nodes=number("GROUP_WORLD_SIZE", 1),
+            restart=number("TORCHELASTIC_RESTART_COUNT", 0),
+            ranks_per_gpu=ranks_per_gpu,
+        )
+
+    @property
+    def gpu(self) -> int:
+        return self.local_rank // self.ranks_per_gpu
+
+    @property
+    def process(self) -> int:
+        """Which of its GPU's ranks this is."""
+        return self.local_rank % self.ranks_per_gpu
+
+    @property
+    def name(self) -> str:
+        return f"gpu{self.gpu}_process{self.process}"
+
+    @property
+    def log_folder(self) -> PurePath:
+        """Where the rank's files lie below the output folder."""
+        return PurePath("logs", f"node{self.node}") if self.num_nodes > 1 else PurePath("logs")
+
+
+def device(rank: Rank, num_gpus: int) -> str:
+    """The rank's device, `cuda:<index>` or `cpu`. Raises MachineError, with the arithmetic, for too many ranks."""
+    if num_gpus == 0:
+        return "cpu"
+    allowed = num_gpus * rank.ranks_per_gpu
+    if rank.local_world_size > allowed:
+        raise MachineError(
+            f"{rank.local_world_size} ranks are too many: {num_gpus} GPU{'s' * (num_gpus > 1)} x {rank.ranks_per_gpu} "
+            f"ranks per GPU = {allowed}; start {allowed} (--nproc_per_node={allowed}), or raise --ranks-per-gpu "
+            "if the GPU's memory allows it"
+        )
+    return f"cuda:{rank.gpu}"

@@ -1,0 +1,296 @@
+"""The settings of a run: a frozen value made once from flags and environment, every default stated here."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from wan_ddp.errors import UnusableError
+from wan_ddp.job import SETTING_FIELDS, Conditions, Control, Job, Mechanism, Sampling, ShortReference
+from wan_ddp.manifest import ALLOWED, check_defaults
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED_MODEL = "Wan2.1-T2V-14B"
+TINY_MODEL = "tiny"
+
+OnChange = Literal["refuse", "rerun", "keep"]
+Verify = Literal["size", "full"]
+Action = Literal["run", "dry-run", "check", "verdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a run is told. `job_defaults`: the job fields given as flags, for lines that leave them out."""
+
+    manifest: Path
+    output: Path
+    model: str = PUBLISHED_MODEL
+    model_dir: Path
+    download: bool = False
+    demo: bool = False
+    ranks_per_gpu: int = 2
+    sampling: Sampling = "frames"
+    short_reference: ShortReference = "refuse"
+    control: Control = "as-is"
+    tiled: bool = True
+    vram_limit: float | None = None
+    cpu_offload: bool = False
+    on_change: OnChange = "refuse"
+    verify: Verify = "size"
+    allow_missing: bool = False
+    max_attempts: int = 3
+    step_timeout: float = 900.0
+    grace: float = 25.0
+    barrier_timeout: float = 120.0
+    job_defaults: Mapping[str, Any] = field(default_factory=dict)
+    action: Action = "run"
+    world_size: int = 8
+    json: bool = False
+    run_id: str | None = None
+
+    def conditions(self, model_identity: str | None) -> Conditions:
+        """The settings that change pixels."""
+        return Conditions(
+            sampling=self.sampling,
+            short_reference=self.short_reference,
+            control=self.control,
+            tiled=self.tiled,
+            model=model_identity,
+        )
+
+
+_EPILOG = """\
+examples:
+  what would be done, without a GPU:      python generate.py --manifest manifests/all.jsonl --dry-run
+  the same for 16 ranks, for a script:    python generate.py --dry-run --world-size 16 --json
+  two ranks on each of four GPUs:         torchrun --nproc_per_node=8 generate.py --manifest M --output DIR
+  everything around it as well:           bash launch.sh --manifest M --output DIR
+
+environment: WAN_MANIFEST, WAN_OUTPUT, WAN_MODEL, WAN_MODEL_DIR and WAN_RANKS_PER_GPU stand for the flags of those
+names; a flag wins. exit codes: 0 every video is there and verified; 1 finished, but some are missing or failed;
+2 the command, manifest, model or machine is not usable; 143 and 130 stopped by SIGTERM and Ctrl-C: run it again.
+"""
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings that these arguments and this environment ask for. Raises UnusableError; argparse exits with 2."""
+    arguments = vars(_parser(environ).parse_args(argv))
+    job_defaults = {name: value for name in SETTING_FIELDS if (value := arguments.pop(f"job_{name}")) is not None}
+    problems = check_defaults(job_defaults)
+    if job_defaults.get("mechanism", "v2v") != "v2v" and "denoising_strength" in job_defaults:
+        problems.append("--denoising-strength goes with --mechanism v2v only; leave it out")
+    if problems:
+        raise UnusableError("\n".join(f"settings: {problem}" for problem in problems))
+    if arguments["demo"]:
+        demo = {"manifest": ROOT / "manifests" / "demo.jsonl", "output": ROOT / "results-demo", "model": TINY_MODEL}
+        arguments |= {name: value for name, value in demo.items() if arguments[name] is None}
+    arguments["manifest"] = arguments["manifest"] or ROOT / "manifests" / "all.jsonl"
+    arguments["output"] = arguments["output"] or ROOT / "results"
+    arguments["model"] = arguments["model"] or PUBLISHED_MODEL
+    arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / arguments["model"]
+    return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="generate.py",
+        description="Makes every video of a manifest with Wan2.1 through DiffSynth-Studio, each moving like its "
+        "reference. Run it again and only what is missing is made.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_run(parser, environ)
+    _add_model(parser, environ)
+    _add_references(parser)
+    _add_outputs(parser)
+    _add_job_defaults(parser)
+    _add_actions(parser, environ)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    group = parser.add_argument_group("the run")
+    group.add_argument(
+        "--manifest",
+        type=Path,
+        default=_path(environ, "WAN_MANIFEST"),
+        metavar="FILE",
+        help="JSON Lines, one job a line (default: manifests/all.jsonl); the format: manifests/README.md",
+    )
+    group.add_argument(
+        "--output",
+        type=Path,
+        default=_path(environ, "WAN_OUTPUT"),
+        metavar="DIR",
+        help="the folder of the results (default: results)",
+    )
+    group.add_argument(
+        "--demo",
+        action="store_true",
+        help="manifests/demo.jsonl into results-demo on the tiny model: noise, but the whole path, without a GPU",
+    )
+    group.add_argument(
+        "--ranks-per-gpu",
+        type=_positive,
+        default=environ.get("WAN_RANKS_PER_GPU", str(Settings.ranks_per_gpu)),
+        metavar="N",
+        help=f"ranks that share a GPU (default: {Settings.ranks_per_gpu})",
+    )
+    group.add_argument(
+        "--max-attempts",
+        type=_positive,
+        default=Settings.max_attempts,
+        metavar="N",
+        help="attempts at a job whose worker dies or hangs (default: %(default)s)",
+    )
+    group.add_argument(
+        "--step-timeout",
+        type=_seconds,
+        default=Settings.step_timeout,
+        metavar="SECONDS",
+        help="a worker that finishes no step for so long is taken to hang (default: %(default)g)",
+    )
+    group.add_argument(
+        "--grace",
+        type=_seconds,
+        default=Settings.grace,
+        metavar="SECONDS",
+        help="how long a worker may take to end after SIGTERM or Ctrl-C (default: %(default)g)",
+    )
+    group.add_argument(
+        "--barrier-timeout",
+        type=_seconds,
+        default=Settings.barrier_timeout,
+        metavar="SECONDS",
+        help="how long rank 0 waits at the end for a rank that shows no sign of life (default: %(default)g)",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model",
+        default=environ.get("WAN_MODEL"),
+        metavar="NAME",
+        help=f"a published checkpoint's name (default: {PUBLISHED_MODEL}), or {TINY_MODEL}: an embedded one with "
+        "random weights, which makes noise",
+    )
+    group.add_argument(
+        "--model-dir",
+        type=Path,
+        default=_path(environ, "WAN_MODEL_DIR"),
+        metavar="DIR",
+        help="the checkpoint's files as published (default: models/NAME)",
+    )
+    group.add_argument("--download", action="store_true", help="fetch the checkpoint into the model folder if missing")
+    group.add_argument(
+        "--vram-limit",
+        type=_seconds,
+        metavar="GB",
+        help="GPU memory in use on the whole device above which DiffSynth keeps weights on the CPU",
+    )
+    group.add_argument(
+        "--cpu-offload", action="store_true", help="keep weights on the CPU and bring each layer to the GPU in turn"
+    )
+    group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
+
+
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the references")
+    group.add_argument(
+        "--sampling",
+        choices=get_args(Sampling),
+        default=Settings.sampling,
+        help="frames: frame for frame from the start (default); time: resampled to the job's fps",
+    )
+    group.add_argument(
+        "--short-reference",
+        choices=get_args(ShortReference),
+        default=Settings.short_reference,
+        help="what is made of a clip with too few frames (default: refuse, the jobs fail as bad input)",
+    )
+    group.add_argument(
+        "--control",
+        choices=get_args(Control),
+        default=Settings.control,
+        help="vace and fun_control: what is made of the reference (default: as-is, it is a control video already)",
+    )
+    group.add_argument("--allow-missing", action="store_true", help="go on though reference files are missing")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the outputs")
+    group.add_argument(
+        "--on-change",
+        choices=get_args(OnChange),
+        default=Settings.on_change,
+        help="videos made with other settings: refuse to start (default), rerun them, or keep them as they are",
+    )
+    group.add_argument(
+        "--verify",
+        choices=get_args(Verify),
+        default=Settings.verify,
+        help="size: records and file sizes (default); full: every video is decoded and hashed as well",
+    )
+
+
+def _add_job_defaults(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings for manifest lines that leave them out")
+    kinds: Mapping[type, Any] = {int: int, float: float}
+    for name in SETTING_FIELDS:
+        default = Job.__dataclass_fields__[name].default
+        flags = [f"--{name.replace('_', '-')}"] + (["--steps"] if name == "num_inference_steps" else [])
+        shown = "DiffSynth's usual Chinese one" if name == "negative_prompt" else default
+        group.add_argument(
+            *flags,
+            dest=f"job_{name}",
+            type=kinds.get(type(default), str),
+            choices=_choices(name),
+            metavar=None if _choices(name) else name.rpartition("_")[2].upper(),
+            help=f"{ALLOWED[name]} (default: {shown})",
+        )
+
+
+def _add_actions(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    group = parser.add_argument_group("instead of a run")
+    actions = group.add_mutually_exclusive_group()
+    for action, text in (
+        ("dry-run", "show the plan: ranks, what is done, what is missing, estimates"),
+        ("check", "check everything that can be checked before a run, and print how many ranks fit this machine"),
+        ("verdict", "exit with the verdict of the run WAN_RUN_ID, from its report"),
+    ):
+        actions.add_argument(f"--{action}", dest="action", action="store_const", const=action, default="run", help=text)
+    group.add_argument(
+        "--world-size",
+        type=_positive,
+        default=environ.get("WORLD_SIZE", str(Settings.world_size)),
+        metavar="N",
+        help=f"plan for so many ranks (default: WORLD_SIZE, else {Settings.world_size})",
+    )
+    group.add_argument("--json", action="store_true", help="the plan as one JSON object on standard output")
+
+
+def _choices(name: str) -> tuple[str, ...] | None:
+    return get_args(Mechanism) if name == "mechanism" else None
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

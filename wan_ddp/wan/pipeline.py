@@ -1,0 +1,171 @@
+"""A job's video from DiffSynth's own WanVideoPipeline, driven through the pipeline's extension points.
+
+What it does faster than a plain call changes no pixel: prompts and references are encoded once (`units`), the text
+encoder is not there, and frames become bytes in one go instead of one PIL image at a time.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffsynth.pipelines.wan_video import WanVideoPipeline
+
+from wan_ddp.errors import JobError
+from wan_ddp.job import Control, Job
+from wan_ddp.wan.checkpoint import Checkpoint
+from wan_ddp.wan.control import Frames, control_frames
+from wan_ddp.wan.gpu import named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
+from wan_ddp.wan.loading import Offload, load_pipeline
+from wan_ddp.wan.prompts import Embeddings
+from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
+
+# The pipeline's argument that takes the clip.
+ARGUMENTS = {"v2v": "input_video", "vace": "vace_video", "fun_control": "control_video"}
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A video and what it took.
+
+    `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, denoise, decode. `measured`:
+    `num_forwards` of the DiT; `reference_share`, the share of the reference in the first latent, with v2v only;
+    `peak_memory_bytes` of this process' tensors on the GPU.
+    """
+
+    frames: Frames
+    seconds: dict[str, float]
+    measured: dict[str, Any]
+
+
+class Generator:
+    """Makes videos on one device, one after another. `pipe` is DiffSynth's pipeline, without its text encoder."""
+
+    def __init__(self, pipe: WanVideoPipeline, embeddings: Embeddings, *, device: str, tiled: bool) -> None:
+        self.pipe = pipe
+        self.device = device
+        self.tiled = tiled
+        self._latents = ReferenceLatents()
+        install_caches(pipe, embeddings, self._latents)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        embeddings: Embeddings,
+        *,
+        device: str,
+        offload: Offload | None = None,
+        tiled: bool = True,
+    ) -> "Generator":
+        """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
+
+        Raises:
+            OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
+        """
+        files = [checkpoint.dit, (checkpoint.vae,)]
+        pipe = load_pipeline(files, None, device=device, offload=offload or Offload())
+        return cls(pipe, embeddings, device=device, tiled=tiled)
+
+    def generate(self, job: Job, clip: Frames | None, *, control: Control, on_step: OnStep) -> Result:
+        """Make the job's video.
+
+        Args:
+            clip: (num_frames, height, width, 3) uint8 RGB, the reference at the job's size; None for mechanism none.
+                Jobs with equal clips, one after another, share one encoding.
+            control: what is made of the clip for vace and fun_control.
+            on_step: called with the steps done and their number, first with none done. It may raise.
+
+        Raises:
+            OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
+            JobError: the video holds values that are not finite.
+        """
+        clock = _Clock(self.device)
+        start_peak_memory(self.device)
+        reference = self._reference(job, clip, control)
+        with named_gpu_errors(self.device, f"making {job.id}"):
+            video = self.pipe(
+                **reference,
+                prompt=job.prompt,
+                negative_prompt=job.negative_prompt,
+                denoising_strength=job.denoising_strength if job.mechanism == "v2v" else 1.0,
+                seed=job.seed,
+                width=job.width,
+                height=job.height,
+                num_frames=job.num_frames,
+                cfg_scale=job.cfg_scale,
+                num_inference_steps=job.num_inference_steps,
+                sigma_shift=job.sigma_shift,
+                tiled=self.tiled,
+                progress_bar_cmd=lambda timesteps: _steps(timesteps, clock, on_step),
+                output_type="floatpoint",
+            )
+            frames = _to_frames(video.to(self.device), job)
+            clock.lap()
+        measured: dict[str, Any] = {"num_forwards": job.num_inference_steps * (1 if job.cfg_scale == 1.0 else 2)}
+        if job.mechanism == "v2v":
+            measured["reference_share"] = round(1 - self.pipe.scheduler.sigmas[0].item(), 4)
+        if self.device != "cpu":
+            measured["peak_memory_bytes"] = peak_memory_bytes(self.device)
+        return Result(frames, dict(zip(("encode", "denoise", "decode"), clock.laps, strict=True)), measured)
+
+    def _reference(self, job: Job, clip: Frames | None, control: Control) -> dict[str, Any]:
+        """The pipeline's argument for the clip, which a digest of its pixels stands for if it was encoded before."""
+        if job.mechanism == "none":
+            return {}
+        if clip is None or clip.shape != (job.num_frames, job.height, job.width, 3) or clip.dtype != "uint8":
+            what = "no clip" if clip is None else f"a clip of {clip.shape} {clip.dtype}"
+            raise ValueError(f"{what} for {job.id} of {job.num_frames} frames, {job.width}x{job.height}")
+        made_of_it = "as-is" if job.mechanism == "v2v" else control
+        key = hashlib.sha256(np.ascontiguousarray(clip).data).digest(), clip.shape, job.mechanism, made_of_it
+        frames = None if key in self._latents else control_frames(clip, made_of_it, self.device)
+        return {ARGUMENTS[job.mechanism]: Reference(key, frames)}
+
+
+class _Clock:
+    """Seconds between `lap` calls, each counted when the GPU is done."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._last = time.perf_counter()
+        self.laps: list[float] = []
+
+    def lap(self) -> None:
+        synchronize(self._device)
+        now = time.perf_counter()
+        self.laps.append(now - self._last)
+        self._last = now
+
+    def wait(self) -> None:
+        synchronize(self._device)
+
+
+def _steps(timesteps: torch.Tensor, clock: _Clock, on_step: OnStep) -> Iterator[torch.Tensor]:
+    """Wraps the pipeline's loop over timesteps, as a progress bar would.
+
+    It waits for the GPU at every step (the CPU would run far ahead), so a step is said to be done when it is.
+    """
+    clock.lap()
+    on_step(0, len(timesteps))
+    for index, timestep in enumerate(timesteps):
+        yield timestep
+        clock.wait()
+        on_step(index + 1, len(timesteps))
+    clock.lap()
+
+
+def _to_frames(video: torch.Tensor, job: Job) -> Frames:
+    """(1, 3, T, H, W) in -1..1 to (T, H, W, 3) uint8 on the CPU, by the rounding of DiffSynth's `vae_output_to_video`.
+
+    It computes in the VAE's own dtype: in float32 every tenth value would differ by one.
+    """
+    if not video.isfinite().all():
+        raise JobError(f"the model made values that are not finite for {job.id}")
+    pixels = ((video[0] + 1) * 127.5).clip(0, 255).to(torch.uint8)
+    frames: Frames = pixels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return frames
