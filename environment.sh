@@ -55,7 +55,8 @@ make_environment() {  # requirements file, module names: sets $python, installin
     fi
     python=$environment_root/.venv/bin/python
     echo "setup: installing $(basename "$requirements") into .venv (torch with its CUDA libraries is 3 GB: some minutes)"
-    if ! "$python" -m pip install --disable-pip-version-check -r "$requirements" -c "$environment_root/constraints.txt"; then
+    if ! "$python" -m pip install --disable-pip-version-check -r "$requirements" \
+        -c "$environment_root/constraints.txt" | grep -v "already satisfied"; then
         echo "error: the packages could not be installed; see pip's message above, mend it and start again:" \
             "what was installed stays" >&2
         return 1

@@ -31,7 +31,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/environment.sh"
 
 # What a run imports; looked for without starting any of it, so that takes no second.
-packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg PIL pydantic safetensors tqdm)
+packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm)
 
 demo=false
 for argument in "$@"; do
@@ -69,7 +69,7 @@ trap 'stopped_by=143; kill -TERM "$torchrun_pid" 2>/dev/null' TERM HUP
 trap 'stopped_by=130; kill -INT "$torchrun_pid" 2>/dev/null' INT
 
 echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
-"$python" -m torch.distributed.run --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
+"$python" -m wan_ddp.agent --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
     --rdzv-endpoint=localhost:0 --max-restarts="${WAN_MAX_RESTARTS:-3}" "$here/generate.py" "$@" &
 torchrun_pid=$!
 # A trapped signal interrupts wait; only a second wait sees torchrun's own end.

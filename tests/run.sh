@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$here"
 # shellcheck source=environment.sh
 source ./environment.sh
-packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg PIL pydantic safetensors tqdm
+packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm
     pytest pytest_cov pytest_timeout hypothesis ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
 

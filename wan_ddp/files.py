@@ -8,7 +8,7 @@ from pathlib import Path
 from wan_ddp.process import TOKEN_PATTERN, own_token
 
 _CHUNK_BYTES = 1 << 20
-_TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?P<token>{TOKEN_PATTERN})\.tmp")
+_TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?P<token>{TOKEN_PATTERN})\.tmp", re.DOTALL)
 
 
 def temporary(path: Path) -> Path:

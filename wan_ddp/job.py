@@ -5,7 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
@@ -97,6 +97,7 @@ class Job:
     num_inference_steps: Annotated[StrictInt, Field(ge=1, le=1000, description="an integer from 1 to 1000")] = 50
     cfg_scale: Annotated[StrictFloat, Field(ge=0, le=100, description="a number from 0 to 100")] = 5.0
     sigma_shift: Annotated[StrictFloat, Field(gt=0, le=100, description="a number above 0, at most 100")] = 5.0
+    note: Annotated[Any, Field(description="any JSON value")] = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -110,8 +111,9 @@ class Job:
         return self.num_frames * self.width * self.height * self.num_inference_steps
 
 
-JOB_FIELDS = tuple(field.name for field in fields(Job))
-SETTING_FIELDS = tuple(name for name in JOB_FIELDS if name not in JOB_FIELDS[:5])
+JOB_FIELDS = tuple(each.name for each in fields(Job))
+SETTING_FIELDS = JOB_FIELDS[5:-1]
+"""The fields that a run gives a default for: all but the five required ones and the note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,8 @@ def fingerprint_inputs(job: Job, conditions: Conditions, reference_digest: str |
     The names that only say where things lie (category, prompt_index, the reference's path) are left out; so is what
     the mechanism does not use. `reference_digest` may be None where it is not known (a dry run).
     """
-    inputs = {name: value for name, value in asdict(job).items() if name not in ("category", "reference")}
-    del inputs["prompt_index"]
+    inputs: dict[str, Any] = {"prompt": job.prompt, "seed": job.seed}
+    inputs |= {name: getattr(job, name) for name in SETTING_FIELDS}
     inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}
     inputs["lora"] = list(conditions.lora)
     if job.mechanism == "none":

@@ -2,9 +2,9 @@
 
 import difflib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
@@ -66,13 +66,13 @@ def read_manifest(path: Path, defaults: Mapping[str, Any]) -> list[Job]:
     return jobs
 
 
-def job_line(job: Job, note: Any = None) -> str:
+def job_line(job: Job) -> str:
     """The job as a manifest line that says every setting, so that it makes the same video under any defaults."""
-    values = asdict(job)
+    values = {name: getattr(job, name) for name in JOB_FIELDS}
     if job.mechanism != "v2v":
         del values["denoising_strength"]
-    if note is not None:
-        values["note"] = note
+    if job.note is None:
+        del values["note"]
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -105,7 +105,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _fields(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise _BadFieldsError(f"not JSON: {error.msg} at column {error.colno}; a line holds one JSON object") from error
     except RecursionError as error:
@@ -132,6 +132,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _BadJsonError(f"{name} is not JSON; numbers must be finite")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _BadJsonError(f"{text:.80} is too large; numbers must be finite")
+    return number
+
+
 def _refuse_lone_surrogates(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         try:
@@ -142,7 +149,6 @@ def _refuse_lone_surrogates(fields: dict[str, Any]) -> None:
 
 def _job(line: dict[str, Any], defaults: Mapping[str, Any], folder: str, shared: dict[str, str]) -> Job:
     """The job of one line. `shared` keeps one copy of each text, so that 100,000 jobs fit in little memory."""
-    line.pop("note", None)
     fields = {**defaults, **line}
     problems = _settle_strength(fields, line)
     reference = fields.get("reference")
@@ -195,7 +201,7 @@ def _problem(kind: str, name: str, fields: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{name} is missing; it must be {ALLOWED[name]}"
     if kind == "unexpected_keyword_argument":
-        near = difflib.get_close_matches(name, [*JOB_FIELDS, "note"], n=1)
+        near = difflib.get_close_matches(name, JOB_FIELDS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f"unknown field {_shown(name)}{hint}; allowed are {', '.join([*JOB_FIELDS, 'note'])}"
     return f"{name} is {_shown(fields.get(name))}; it must be {ALLOWED[name]}"

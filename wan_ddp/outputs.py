@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,8 +106,9 @@ class Outputs:
                 sync(video.parent)
                 self.failure(job).unlink(missing_ok=True)
         finally:
-            partial.unlink(missing_ok=True)
-            waiting.unlink(missing_ok=True)
+            for left_over in (partial, waiting):
+                with suppress(OSError):  # a disk that went read-only says so above; a sweep removes what stays
+                    left_over.unlink()
         return written
 
     def record_failure(self, job: Job, failure: Failure) -> None:

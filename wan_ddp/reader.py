@@ -76,6 +76,11 @@ class ReferenceReader:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, while there is one."""
+        return self._child.pid if self._child else None
+
     def prefetch(self, request: ClipRequest) -> None:
         """Have the clip read while the caller does something else."""
         if request not in self._kept and request not in self._asked:
@@ -158,6 +163,7 @@ class _Child:
             env=os.environ | quiet,
         )
         theirs.close()
+        self.pid = self._process.pid
         self._connection.send(read_function)
 
     def send(self, request: ClipRequest) -> None:
@@ -204,6 +210,8 @@ def _answer(connection: Connection, read_function: Read, request: ClipRequest) -
         clip = read_function(**asdict(request))
     except JobError as error:
         header = {"error": str(error), "kind": error.kind}
+    except MemoryError:
+        header = {"error": f"{request.path}: it takes too much memory to decode; use another file", "kind": "bad_input"}
     except Exception as error:  # noqa: BLE001 - whatever it is, it travels to the parent
         header = {"error": f"{request.path}: {type(error).__name__}: {error}", "kind": "error"}
     else:

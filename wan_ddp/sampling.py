@@ -60,5 +60,6 @@ def _fill(num_available: int, num_frames: int, short_reference: ShortReference) 
         # There and back without showing either end twice; a single frame has nowhere to go.
         period = max(2 * last, 1)
         return [last - abs(last - frame % period) for frame in range(num_frames)]
-    # stretch: the first and the last frame stay first and last.
-    return [round(frame * last / (num_frames - 1)) for frame in range(num_frames)]
+    # stretch: the first and the last frame stay so, the others come from the nearest place, rounded half up.
+    intervals = num_frames - 1
+    return [(2 * frame * last + intervals) // (2 * intervals) for frame in range(num_frames)]

@@ -60,7 +60,7 @@ class WorkerProcess:
             raise WorkerLostError("hang", f"no step for {timeout:.0f} s (--step-timeout)")
         try:
             message: Message = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # closed, or broken off in the middle of a message
             self._process.join(timeout=10)
             raise WorkerLostError("worker_died", _describe_exit(self._process.exitcode)) from None
         return message

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -138,7 +138,13 @@ def rerun_lines(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_change
     """A manifest line, with the error as its note, for every job that has no verified video."""
     good = {"verified", "changed"} if keep_changed else {"verified"}
     return [
-        job_line(job, note=finding.why)
+        job_line(replace(job, note=_with_error(job.note, finding.why)))
         for job, finding in zip(jobs, findings, strict=True)
         if finding.state not in good
     ]
+
+
+def _with_error(note: Any, error: str) -> dict[str, Any]:
+    """The job's own note, kept, and beside it the error."""
+    own = note if isinstance(note, dict) else {} if note is None else {"note": note}
+    return own | {"error": error}

@@ -32,6 +32,8 @@ _STORAGE_ERRNOS = {
     errno.ENFILE,
 }
 _READ_TIMEOUT_SECONDS = 100.0
+# How far to look for the frame that ends the last one needed: Matroska does not say how long a frame is shown.
+_LOOKAHEAD_SECONDS = 2.0
 # 1001 frames of 4096x4096, the largest that a job may be, decode in three minutes on two cores.
 _PROBE_TIMEOUT_SECONDS = 600.0
 # Anamorphic clips have 1.09 and more; encoders write 1.0008 and the like to make up for sizes rounded to whole pixels.
@@ -46,7 +48,7 @@ _REMEDY = "use another file, or encode it anew: ffmpeg -i OLD -an -c:v libx264 -
 class VideoInfo:
     """A video file: its frames, their mean rate and their size as displayed.
 
-    `probe` counts frames that decode; of a reference, which need not be decoded to its end, it is the container's claim.
+    `probe` counts the frames that decode; of a reference, which is not decoded to its end, it is what the file claims.
     """
 
     num_frames: int
@@ -111,7 +113,9 @@ def read_clip(
                 timeline = read_timeline(source, max_frames=num_frames, timeout=_READ_TIMEOUT_SECONDS)
                 indices = frames_in_order(len(timeline.starts), num_frames, short_reference)
             else:
-                timeline = read_timeline(source, max_seconds=num_frames / fps, timeout=_READ_TIMEOUT_SECONDS)
+                timeline = read_timeline(
+                    source, max_seconds=num_frames / fps + _LOOKAHEAD_SECONDS, timeout=_READ_TIMEOUT_SECONDS
+                )
                 indices = frames_at_times(timeline.starts, timeline.end, num_frames, fps, short_reference)
             if indices is None:
                 raise BadInputError(f"{path}: {_too_short(timeline, num_frames, fps, sampling)}")
@@ -129,7 +133,7 @@ def cover_box(
     box_width = min(source_width, source_height * wanted_aspect)
     box_height = min(source_height, source_width / wanted_aspect)
     left, top = (source_width - box_width) / 2, (source_height - box_height) / 2
-    return left, top, left + box_width, top + box_height
+    return left, top, source_width - left, source_height - top
 
 
 def looks_constant(frames: Frames) -> str | None:
@@ -158,16 +162,25 @@ def _decode(source: Source, timeline: Timeline, indices: Sequence[int], width: i
         reader = decord.VideoReader(source.path, num_threads=DECODE_THREADS)
         for index in range(max(indices) + 1):
             frame = reader.next().asnumpy()
-            if frame.shape != (timeline.height, timeline.width, 3):
+            if frame.shape[:2] != (timeline.height, timeline.width):
                 raise BrokenVideoError(f"decord reads frames of another size than {timeline.width}x{timeline.height}")
             if index in positions:
-                frames[positions[index]] = _fit(frame, timeline.pixel_aspect, width, height)
+                frames[positions[index]] = _fit(_without_padding(frame), timeline.pixel_aspect, width, height)
     except (decord.DECORDError, RuntimeError, AssertionError, StopIteration) as error:
         raise BrokenVideoError(f"decord cannot read its frame {index}") from error
     # The container knows its mean rate better than its first frames do, whose times may be rounded.
     claimed = reader.get_avg_fps()
     fps = claimed if 0 < claimed < math.inf else timeline.fps
     return Clip(frames, VideoInfo(len(reader), fps, timeline.width, timeline.height))
+
+
+def _without_padding(frame: Frames) -> Frames:
+    """(height, width, 3) of a frame that decord says has more channels, where rows are padded for the processor.
+
+    https://github.com/dmlc/decord/issues/336: it happens at widths such as 48, 96 and 144.
+    """
+    height, width, channels = frame.shape
+    return frame.reshape(height, width * channels)[:, : width * 3].reshape(height, width, 3)
 
 
 def _fit(frame: Frames, pixel_aspect: float, width: int, height: int) -> Frames:
@@ -198,8 +211,6 @@ def _as_job_error(path: str) -> Iterator[None]:
         yield
     except BrokenVideoError as error:
         raise BadInputError(f"{path}: {error}") from error
-    except MemoryError as error:
-        raise BadInputError(f"{path}: decoding it takes more memory than is allowed; {_REMEDY}") from error
     except OSError as error:
         kind = StorageError if error.errno in _STORAGE_ERRNOS else BadInputError
         raise kind(f"{path}: it cannot be read: {error.strerror}") from error

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -18,6 +19,8 @@ from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.worker import Failed, Loaded, Order, Worker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def _main(spec: WorkerSpec, connection: Connection) -> None:
     except JobError as error:  # the GPU cannot take the model
         connection.send(Failed(error.kind, str(error)))
     except Stopped as stopped:
-        logging.getLogger(__name__).info("worker %s", stopped)
+        log.info("worker %s", stopped)
         sys.exit(stopped.exit_code)
 
 
@@ -66,8 +69,17 @@ def _work(spec: WorkerSpec, connection: Connection, signals: Signals) -> None:
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
     offload = Offload(settings.cpu_offload, settings.vram_limit)
     with ReferenceReader() as reader:
-        embeddings = encode_prompts(checkpoint, prompts_of(spec.jobs), device=device, offload=offload)
+        clock = time.monotonic()
+        prompts = prompts_of(spec.jobs)
+        embeddings = encode_prompts(checkpoint, prompts, device=device, offload=offload)
+        encoded = time.monotonic()
+        log.info(
+            "%d prompts encoded in %.1f s, the loading of the text encoder included", len(prompts), encoded - clock
+        )
         generator = Generator.load(checkpoint, embeddings, device=device, offload=offload, tiled=settings.tiled)
+        loaded = time.monotonic()
+        log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
+        loading = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}
         worker = Worker(
             run_id=spec.run_id,
             rank=spec.rank,
@@ -78,7 +90,7 @@ def _work(spec: WorkerSpec, connection: Connection, signals: Signals) -> None:
             sampling=settings.sampling,
             short_reference=settings.short_reference,
             control=settings.control,
-            about=describe(checkpoint, device),
+            about=describe(checkpoint, device) | {"loading_seconds": loading},
         )
         connection.send(Loaded())
         worker.work(_orders(connection), connection.send)

@@ -106,8 +106,10 @@ def check_mechanisms(checkpoint: Checkpoint, jobs: Iterable[Job]) -> None:
 
 def how_to_get(folder: Path) -> str:
     """The commands that fill `folder`, for the checkpoint that its name says, or else the one of the experiment."""
-    by_lower_name = {name.lower(): architecture for name, architecture in BY_NAME.items() if architecture.huggingface}
+    by_lower_name = {name.lower(): architecture for name, architecture in BY_NAME.items()}
     published = by_lower_name.get(folder.name.lower(), BY_NAME[DEFAULT_NAME])
+    if published.huggingface is None:
+        return f"remove the folder and `python -m wan_ddp checkpoint make --like {published.name} {folder}`"
     return (
         f"get it with `hf download {published.huggingface} --local-dir {folder}` or `modelscope download --model "
         f"{published.modelscope} --local_dir {folder}`, or name another folder with --model-dir or WAN_MODEL_DIR"

@@ -1,0 +1,94 @@
+"""A worker without a model, for tests of its supervisor: a real process that does what its tasks' prompts say.
+
+A prompt names one action an attempt, `die publish` say: the first attempt dies, the second publishes.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from wan_ddp.process import die_with_parent, own_token
+from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Starts workers that write what they do into `journal`; `loads` names what each start does, then all load."""
+
+    journal: Path
+    loads: Sequence[str] = ()
+
+    def start(self, connection: Connection) -> BaseProcess:
+        process = multiprocessing.get_context("spawn").Process(target=_main, args=(self, connection))
+        process.start()
+        return process
+
+    def entries(self, what: str) -> list[list[str]]:
+        """The journal's entries of a kind, in order."""
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [words for kind, *words in map(str.split, lines) if kind == what]
+
+    def note(self, *words: object) -> None:
+        with self.journal.open("a") as file:
+            print(*words, file=file)
+
+
+def _main(stand_in: StandIn, connection: Connection) -> None:
+    os.setpgid(0, 0)
+    die_with_parent()
+    number = len(stand_in.entries("start"))
+    stand_in.note("start", own_token())
+    load = stand_in.loads[number] if number < len(stand_in.loads) else "load"
+    if load == "load":
+        connection.send(Loaded())
+    else:
+        _act(load, stand_in, connection)
+    while True:
+        try:
+            order: Order = connection.recv()
+        except EOFError:
+            return
+        job = order.task.job
+        actions = job.prompt.split()
+        attempt = sum(entry[0] == str(job.seed) for entry in stand_in.entries("order"))
+        upcoming = order.upcoming.job.seed if order.upcoming else "nothing"
+        stand_in.note("order", job.seed, upcoming, own_token())
+        for action in actions[min(attempt, len(actions) - 1)].split("+"):
+            _act(action, stand_in, connection)
+
+
+def _act(action: str, stand_in: StandIn, connection: Connection) -> None:
+    verb, _, detail = action.partition(":")
+    if verb == "publish":
+        connection.send(Published())
+    elif verb == "step":
+        step, num_steps = map(int, detail.split("/"))
+        connection.send(Stepped(step, num_steps))
+    elif verb == "fail":
+        connection.send(Failed(detail, f"told to fail with {detail}"))  # type: ignore[arg-type]
+    elif verb == "die":
+        os.kill(os.getpid(), getattr(signal, detail or "SIGKILL"))
+    elif verb == "die_inside_a_message":
+        os.write(connection.fileno(), (1000).to_bytes(4, "big") + b"the first words")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif verb == "exit":
+        sys.exit(int(detail))
+    elif verb == "sleep":
+        time.sleep(float(detail))
+    elif verb == "ignore_sigterm":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif verb == "start_child":
+        child = subprocess.Popen(["sleep", "600"])
+        stand_in.note("child", own_token(child.pid))
+    elif verb == "signal_supervisor":
+        os.kill(os.getppid(), signal.SIGUSR1)
+    else:
+        raise AssertionError(f"no such action: {action}")

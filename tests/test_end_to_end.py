@@ -1,0 +1,336 @@
+"""The commands as a user gives them: real torchrun, real H.264 files, the real pipeline on the tiny checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wan_ddp.video import probe, write_mp4
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = {"width": 64, "height": 64, "num_frames": 5, "num_inference_steps": 2}
+LONG = 300  # steps: long enough to be caught in the middle of a job
+TIMEOUT = 150
+
+
+@dataclass
+class Experiment:
+    """A folder with references, a manifest and an output folder, and the commands run on them."""
+
+    folder: Path
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def manifest(self) -> Path:
+        path = self.folder / "manifest.jsonl"
+        path.write_text("".join(json.dumps(job, ensure_ascii=False) + "\n" for job in self.jobs), encoding="utf-8")
+        return path
+
+    def add(
+        self, category: str, name: str, *, num_frames: int = 5, seeds: Sequence[int] = (42, 142), **job: Any
+    ) -> Path:
+        """A reference of a moving square, and a job for each seed."""
+        path = self.folder / "references" / f"{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        frames = np.full((num_frames, 64, 64, 3), 90, np.uint8)
+        for number, frame in enumerate(frames):
+            frame[20:40, 4 * number % 40 : 4 * number % 40 + 20] = (250, 120, 30)
+        write_mp4(path, frames, 15)
+        base = {"category": category, "reference": f"references/{name}.mp4", "prompt": f"a cat walks 一只猫, {name}"}
+        self.jobs += [base | {"prompt_index": 0, "seed": seed} | SIZE | job for seed in seeds]
+        return path
+
+    def flags(self, *more: str) -> list[str]:
+        return ["--manifest", str(self.manifest), "--output", str(self.output), "--model", "tiny", *more]
+
+    def launch(self, *more: str) -> subprocess.CompletedProcess[str]:
+        return finish(self.start("bash", "launch.sh", *self.flags(*more)))
+
+    def generate(self, *more: str) -> subprocess.CompletedProcess[str]:
+        return finish(self.start(sys.executable, "generate.py", *self.flags(*more)))
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        # The interpreter of these tests is the active environment; a session of its own, as a terminal would give it.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environ = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads((self.output / "report.json").read_text(encoding="utf-8"))
+        return report
+
+    def digests(self) -> dict[str, str]:
+        """The videos' digests as their records say them."""
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in self.output.glob("*/*/seed_*.json")]
+        return {record["id"]: record["video"]["sha256"] for record in records}
+
+    def log(self, process: int = 0) -> str:
+        return (self.output / "logs" / f"gpu0_process{process}.log").read_text(encoding="utf-8")
+
+    def hidden(self) -> list[str]:
+        """What lies under hidden names beside the videos."""
+        return [path.name for path in self.output.glob("*/*/.*")]
+
+
+def finish(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+    try:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    return Experiment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, subprocess.CompletedProcess[str]]:
+    """One launch of two ranks over good and bad references."""
+    experiment = Experiment(tmp_path_factory.mktemp("launched"))
+    experiment.add("camera_motion", "镜头仰角旋转", num_frames=8)
+    experiment.add("single_object", "ref_ball_64x64")
+    truncated = experiment.add("single_object", "truncated", seeds=[42])
+    truncated.write_bytes(truncated.read_bytes()[:600])
+    experiment.add("multiple_objects", "short", num_frames=4, seeds=[42])
+    return experiment, experiment.launch()
+
+
+Launched = tuple[Experiment, subprocess.CompletedProcess[str]]
+
+
+def test_a_launch_makes_every_video_that_can_be_made_and_says_what_could_not(launched: Launched) -> None:
+    experiment, result = launched
+    assert result.returncode == 1, result.stderr
+    report = experiment.report()
+    assert (report["complete"], report["expected"], report["verified"]) == (False, 6, 4)
+    assert {job["id"]: job["kind"] for job in report["failed"]} == {
+        "single_object/ref_truncated_64x64/seed_42_prompt_0": "bad_input",
+        "multiple_objects/ref_short_64x64/seed_42_prompt_0": "bad_input",
+    }
+    assert report["categories"]["camera_motion"] == {"expected": 2, "verified": 2}
+    assert "4 of 6 videos are there and verified" in result.stderr
+    assert "it has 4 of the 5 frames that the job needs" in result.stderr
+
+
+def test_videos_lie_where_the_contract_says_and_are_what_the_jobs_ask_for(launched: Launched) -> None:
+    experiment, _ = launched
+    names = {str(path.relative_to(experiment.output)) for path in experiment.output.rglob("*.mp4")}
+    assert names == {
+        f"{folder}/seed_{seed}_prompt_0.mp4"
+        for folder in ("camera_motion/ref_镜头仰角旋转_64x64", "single_object/ref_ball_64x64")
+        for seed in (42, 142)
+    }
+    info = probe(experiment.output / "single_object" / "ref_ball_64x64" / "seed_42_prompt_0.mp4")
+    assert (info.num_frames, info.fps, info.width, info.height) == (5, 15, 64, 64)
+    assert [name for name in experiment.hidden() if not name.endswith(".failed.json")] == []
+
+
+def test_each_rank_has_a_log_and_the_share_of_the_reference_is_said(launched: Launched) -> None:
+    experiment, _ = launched
+    assert "rank 0 of 2" in experiment.log(0)
+    assert "rank 1 of 2" in experiment.log(1)
+    assert "of the first latent" in experiment.log(0)
+    record = json.loads(next(experiment.output.glob("single_object/ref_ball*/seed_42*.json")).read_text("utf-8"))
+    assert record["random_weights"] is True
+    assert 0 < record["reference_share"] < 1
+    assert record["inputs"]["denoising_strength"] == 0.75
+
+
+def test_a_second_run_makes_only_what_is_missing_and_the_same_bytes_on_one_rank(launched: Launched) -> None:
+    experiment, _ = launched
+    before = experiment.digests()
+    removed = experiment.output / "camera_motion" / "ref_镜头仰角旋转_64x64" / "seed_142_prompt_0.json"
+    removed.unlink()
+    kept = experiment.output / "single_object" / "ref_ball_64x64" / "seed_42_prompt_0.mp4"
+    kept_at = kept.stat().st_mtime_ns
+    result = experiment.generate("--short-reference", "refuse")
+    assert result.returncode == 1
+    assert experiment.digests() == before
+    assert kept.stat().st_mtime_ns == kept_at
+    assert len(experiment.report()["failed"]) == 2
+
+
+def test_the_list_of_what_is_missing_runs_as_it_is(launched: Launched, tmp_path: Path) -> None:
+    experiment, _ = launched
+    missing = experiment.output / "missing.jsonl"
+    lines = [json.loads(line) for line in missing.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 2
+    assert all(Path(line["reference"]).is_absolute() and line["note"] for line in lines)
+    short = tmp_path / "missing.jsonl"
+    short.write_text(json.dumps(next(line for line in lines if "short.mp4" in line["reference"])))
+    flags = ["--manifest", str(short), "--output", str(tmp_path / "output"), "--model", "tiny"]
+    result = finish(experiment.start(sys.executable, "generate.py", *flags, "--short-reference", "hold"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_with_nothing_missing_a_run_ends_without_loading_a_model(launched: Launched, tmp_path: Path) -> None:
+    first, _ = launched
+    good = Experiment(first.folder, [job for job in first.jobs if "ball" in job["reference"]])
+    before = first.log().count("loaded in")
+    result = good.generate()
+    assert result.returncode == 0, result.stderr
+    assert "complete: 2 of 2 videos are there and verified" in result.stderr
+    assert first.log().count("loaded in") == before
+
+
+def test_changed_settings_are_refused_then_kept_or_made_anew(launched: Launched) -> None:
+    first, _ = launched
+    good = Experiment(first.folder, [job for job in first.jobs if "ball" in job["reference"]])
+    before = first.digests()
+    refused = good.generate("--no-tiled")
+    assert refused.returncode == 2
+    assert "tiled was True and is False" in refused.stderr
+    assert first.digests() == before
+    kept = good.generate("--no-tiled", "--on-change", "keep")
+    assert kept.returncode == 0, kept.stderr
+    assert first.digests() == before
+    good.jobs[0]["sigma_shift"] = 3.0
+    rerun = good.generate("--on-change", "rerun")
+    assert rerun.returncode == 0, rerun.stderr
+    changed = {job for job, digest in first.digests().items() if before[job] != digest}
+    assert changed == {"single_object/ref_ball_64x64/seed_42_prompt_0"}
+
+
+def test_a_launch_that_gets_sigterm_leaves_no_process_and_goes_on_when_asked(experiment: Experiment) -> None:
+    experiment.add("camera_motion", "pan", num_inference_steps=LONG)
+    process = experiment.start("bash", "launch.sh", *experiment.flags())
+    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
+    process.terminate()
+    stopped = finish(process)
+    assert stopped.returncode == 143, stopped.stderr
+    wait_for(lambda: living(experiment) == [])
+    assert not (experiment.output / "report.json").exists()
+    result = experiment.generate()
+    assert result.returncode == 0, result.stderr
+    assert experiment.report()["verified"] == 2
+    assert experiment.hidden() == []
+
+
+@pytest.mark.parametrize("command", [("bash", "launch.sh"), (sys.executable, "generate.py")])
+def test_ctrl_c_ends_a_run_with_130_and_no_process_left(experiment: Experiment, command: tuple[str, ...]) -> None:
+    experiment.add("camera_motion", "pan", num_inference_steps=LONG)
+    process = experiment.start(*command, *experiment.flags())
+    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+    result = finish(process)
+    assert result.returncode == 130, result.stderr
+    wait_for(lambda: living(experiment) == [])
+    assert "goes on where this run stopped" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_worker_that_is_killed_costs_no_video(experiment: Experiment) -> None:
+    experiment.add("camera_motion", "pan", seeds=[42], num_inference_steps=LONG)
+    process = experiment.start(sys.executable, "generate.py", *experiment.flags())
+    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
+    (worker,) = [pid for pid in living(experiment) if "multiprocessing.spawn" in command_line(pid)]
+    os.kill(worker, signal.SIGKILL)
+    result = finish(process)
+    assert result.returncode == 0, result.stderr
+    assert "the worker was killed by SIGKILL" in experiment.log()
+
+
+def test_an_output_disk_that_fills_fails_the_videos_that_do_not_fit_and_keeps_the_others(
+    experiment: Experiment, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("200k")
+    experiment.add("camera_motion", "pan", seeds=range(12))
+    flags = ["--manifest", str(experiment.manifest), "--output", str(disk), "--model", "tiny"]
+    result = finish(experiment.start(sys.executable, "generate.py", *flags))
+    assert result.returncode in (1, 2), result.stderr
+    assert "No space left on device" in result.stderr
+    for video in disk.glob("*/*/*.mp4"):
+        assert probe(video).num_frames == 5
+
+
+def test_more_ranks_than_the_gpus_allow_are_refused_before_anything_is_made(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No GPU is needed to see the refusal: the driver's count is what the machine would say.
+    from wan_ddp import preflight
+    from wan_ddp.errors import MachineError
+    from wan_ddp.rank import Rank
+    from wan_ddp.settings import parse
+
+    experiment.add("camera_motion", "pan")
+    monkeypatch.setattr(preflight, "count_gpus", lambda: 2)
+    settings = parse(experiment.flags(), {})
+    from wan_ddp.manifest import read_manifest
+
+    with pytest.raises(MachineError, match=r"8 ranks are too many: 2 GPUs x 2 ranks per GPU = 4"):
+        preflight.check(settings, read_manifest(settings.manifest, {}), Rank(world_size=8, local_world_size=8))
+    assert not experiment.output.exists()
+
+
+def test_what_cannot_be_used_is_said_in_a_line_with_exit_code_2(experiment: Experiment) -> None:
+    experiment.add("camera_motion", "pan")
+    no_model = ["--manifest", str(experiment.manifest), "--output", str(experiment.output), "--model-dir", "/nowhere"]
+    result = finish(experiment.start("bash", "launch.sh", *no_model))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: there is no folder /nowhere; get it with")
+    experiment.jobs[0]["reference"] = "references/gone.mp4"
+    result = experiment.generate()
+    assert result.returncode == 2
+    assert "gone.mp4: the reference does not exist" in result.stderr
+    experiment.jobs[0]["num_frames"] = 80
+    result = experiment.generate()
+    assert result.returncode == 2
+    assert "manifest.jsonl:1: num_frames is 80; it must be 4n+1" in result.stderr
+
+
+def states(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    for path in experiment.output.glob("logs/.rank*.json"):
+        yield json.loads(path.read_text())
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def living(experiment: Experiment) -> list[int]:
+    """Every process that has the experiment's folder open, in its command line, or as an ancestor's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                log = str((entry / "fd" / "2").readlink())
+            except OSError:
+                log = ""
+            if str(experiment.folder) in command_line(int(entry.name)) or str(experiment.folder) in log:
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,495 @@
+"""A final name only ever holds a whole video, its record comes last, and nothing that was there before is lost."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import make_job
+
+from wan_ddp.errors import MachineError, StorageError
+from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
+from wan_ddp.outputs import Outputs
+from wan_ddp.process import own_token
+from wan_ddp.verdict import Failure, VideoFile
+from wan_ddp.video import Frames, probe
+
+JOB = make_job()
+OTHER_HOST = "00000000-1-1-1"
+
+
+def inputs_of(job: Job) -> dict[str, Any]:
+    return fingerprint_inputs(job, Conditions(model="m"), "digest")
+
+
+def frames_of(job: Job, seed: int = 0) -> Frames:
+    shape = (job.num_frames, job.height, job.width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def describe(job: Job) -> Callable[[VideoFile], Mapping[str, Any]]:
+    inputs = inputs_of(job)
+    return lambda video: {"fingerprint": fingerprint(inputs), "inputs": inputs, "video": asdict(video), "gpu": "无"}
+
+
+def publish(outputs: Outputs, job: Job = JOB, seed: int = 0) -> VideoFile:
+    outputs.prepare(job)
+    return outputs.publish(job, frames_of(job, seed), describe(job))
+
+
+def state(outputs: Outputs, job: Job = JOB, *, full: bool = False) -> str:
+    return outputs.inspect(job, inputs_of(job), full=full).state
+
+
+def files(outputs: Outputs) -> dict[str, str]:
+    """Every file below the output folder, hidden ones too, with the digest of its content."""
+    return {
+        str(path.relative_to(outputs.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(outputs.root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    return Outputs(tmp_path / "out")
+
+
+@pytest.fixture
+def dead() -> str:
+    """The token of a process that has ended."""
+    process = subprocess.Popen(["sleep", "600"])
+    token = own_token(process.pid)
+    process.kill()
+    process.wait()
+    return token
+
+
+@pytest.fixture
+def living() -> Iterator[str]:
+    """The token of another process that goes on."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield own_token(process.pid)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path, num_bytes_left: int) -> None:
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    with (disk / "filler").open("r+b") as file:
+        file.truncate((disk / "filler").stat().st_size - num_bytes_left)
+
+
+# Publishing
+
+
+def test_a_published_video_lies_under_its_name_beside_its_record_and_nothing_else(outputs: Outputs) -> None:
+    published = publish(outputs)
+    assert sorted(files(outputs)) == [f"{JOB.id}.json", f"{JOB.id}.mp4"]
+    info = probe(outputs.video(JOB))
+    assert (info.num_frames, info.width, info.height, info.fps) == (5, 32, 16, 15.0)
+    assert asdict(published) == {
+        "num_bytes": outputs.video(JOB).stat().st_size,
+        "sha256": files(outputs)[f"{JOB.id}.mp4"],
+        "num_frames": 5,
+        "fps": 15.0,
+        "width": 32,
+        "height": 16,
+    }
+    record = json.loads(outputs.record(JOB).read_text(encoding="utf-8"))
+    assert record == json.loads(json.dumps(describe(JOB)(published)))
+    assert state(outputs) == state(outputs, full=True) == "verified"
+
+
+def test_while_a_video_is_written_no_name_ends_in_mp4_or_json(outputs: Outputs) -> None:
+    seen: list[str] = []
+
+    def look(video: VideoFile) -> Mapping[str, Any]:
+        seen.extend(files(outputs))
+        return describe(JOB)(video)
+
+    outputs.prepare(JOB)
+    outputs.publish(JOB, frames_of(JOB), look)
+    assert len(seen) == 1
+    assert Path(seen[0]).name.startswith(".")
+    assert not seen[0].endswith((".mp4", ".json"))
+
+
+@pytest.mark.parametrize("changes", [{"num_frames": 9}, {"width": 48}, {"height": 32}])
+def test_a_video_that_is_not_what_the_job_asked_for_is_not_published(outputs: Outputs, changes: dict[str, int]) -> None:
+    publish(outputs)
+    before = files(outputs)
+    with pytest.raises(StorageError, match=r"the written video has \(.*\) frames, width and height at .* asked for"):
+        outputs.publish(JOB, frames_of(replace(JOB, **changes)), describe(JOB))
+    assert files(outputs) == before
+
+
+def test_a_record_that_cannot_be_made_publishes_nothing(outputs: Outputs) -> None:
+    def fail(_: VideoFile) -> Mapping[str, Any]:
+        raise RuntimeError("boom")
+
+    outputs.prepare(JOB)
+    with pytest.raises(RuntimeError, match="boom"):
+        outputs.publish(JOB, frames_of(JOB), fail)
+    assert files(outputs) == {}
+
+
+def test_a_video_made_anew_takes_the_place_of_a_recorded_one(outputs: Outputs) -> None:
+    publish(outputs)
+    second = publish(outputs, seed=1)
+    assert files(outputs)[f"{JOB.id}.mp4"] == second.sha256
+    assert len(files(outputs)) == 2
+    assert state(outputs, full=True) == "verified"
+
+
+def test_a_video_that_no_record_speaks_of_is_kept_aside(outputs: Outputs, caplog: pytest.LogCaptureFixture) -> None:
+    outputs.prepare(JOB)
+    outputs.video(JOB).write_bytes(b"made by hand")
+    with caplog.at_level(logging.WARNING):
+        publish(outputs)
+    aside = outputs.video(JOB).with_name(f".{outputs.video(JOB).name}.unrecorded")
+    assert aside.read_bytes() == b"made by hand"
+    assert aside.name in caplog.text
+    assert state(outputs, full=True) == "verified"
+    outputs.sweep()
+    assert aside.exists()
+
+
+def test_the_same_video_without_a_record_is_only_given_one(outputs: Outputs) -> None:
+    publish(outputs)
+    before = files(outputs)
+    outputs.record(JOB).unlink()
+    publish(outputs)
+    assert files(outputs) == before
+
+
+def test_videos_of_one_job_made_twice_are_the_same_bytes(outputs: Outputs, tmp_path: Path) -> None:
+    assert publish(outputs) == publish(Outputs(tmp_path / "again"))
+
+
+# Failures
+
+
+def test_a_failure_is_seen_until_the_video_is_there(outputs: Outputs) -> None:
+    failure = Failure(fingerprint(inputs_of(JOB)), "磁盘 full", "io", 1, "run")
+    outputs.record_failure(JOB, failure)
+    assert outputs.inspect(JOB, inputs_of(JOB)).failure == failure
+    publish(outputs)
+    assert state(outputs) == "verified"
+    assert sorted(files(outputs)) == [f"{JOB.id}.json", f"{JOB.id}.mp4"]
+
+
+# Looking
+
+
+def test_full_verification_finds_a_single_flipped_byte(outputs: Outputs) -> None:
+    publish(outputs)
+    content = bytearray(outputs.video(JOB).read_bytes())
+    content[len(content) // 2] ^= 1
+    outputs.video(JOB).write_bytes(content)
+    assert state(outputs) == "verified"  # its size is as recorded
+    finding = outputs.inspect(JOB, inputs_of(JOB), full=True)
+    assert (finding.state, finding.why) == ("corrupt", "its content is not what its record says (SHA-256)")
+
+
+def test_full_verification_decodes(outputs: Outputs) -> None:
+    """A record that agrees with the bytes does not make a video of them."""
+    publish(outputs)
+    record = json.loads(outputs.record(JOB).read_bytes())
+
+    def write_record(**changes: Any) -> str:
+        outputs.record(JOB).write_text(json.dumps(record | {"video": record["video"] | changes}))
+        finding = outputs.inspect(JOB, inputs_of(JOB), full=True)
+        assert finding.state == "corrupt"
+        return finding.why
+
+    assert write_record(num_frames=6) == "5 of its 6 frames decode"
+    half = outputs.video(JOB).read_bytes()[: record["video"]["num_bytes"] // 2]
+    outputs.video(JOB).write_bytes(half)
+    why = write_record(num_bytes=len(half), sha256=hashlib.sha256(half).hexdigest())
+    assert why.startswith("it does not decode: ")
+
+
+def test_a_video_that_was_cut_short_or_removed_is_corrupt(outputs: Outputs) -> None:
+    publish(outputs)
+    with outputs.video(JOB).open("r+b") as file:
+        file.truncate(100)
+    assert state(outputs) == "corrupt"
+    outputs.video(JOB).unlink()
+    assert state(outputs) == state(outputs, full=True) == "corrupt"
+
+
+def test_looking_at_a_folder_that_does_not_exist_makes_none(outputs: Outputs) -> None:
+    assert state(outputs) == "missing"
+    outputs.sweep()
+    assert not outputs.root.exists()
+
+
+# Something in the way
+
+
+@pytest.mark.parametrize("what", [Outputs.video, Outputs.record])
+def test_a_folder_where_a_file_belongs_is_named_and_stays(
+    outputs: Outputs, what: Callable[[Outputs, Job], Path]
+) -> None:
+    in_the_way = what(outputs, JOB)
+    (in_the_way / "mine").mkdir(parents=True)
+    with pytest.raises(StorageError, match="a folder lies where the file belongs; move it away") as caught:
+        outputs.prepare(JOB)
+    assert str(in_the_way) in str(caught.value)
+    with pytest.raises(StorageError):
+        outputs.publish(JOB, frames_of(JOB), describe(JOB))
+    assert (in_the_way / "mine").is_dir()
+    assert state(outputs) != "verified"
+    assert not any(Path(name).name.startswith(".") for name in files(outputs))
+
+
+def test_a_file_where_a_folder_belongs_is_named_and_stays(outputs: Outputs) -> None:
+    outputs.root.mkdir()
+    (outputs.root / JOB.category).write_text("mine")
+    with pytest.raises(StorageError, match=f"{outputs.root / JOB.category}"):
+        outputs.prepare(JOB)
+    assert state(outputs) != "verified"
+    assert (outputs.root / JOB.category).read_text() == "mine"
+
+
+def test_an_output_folder_is_made_and_left_empty_by_the_check(outputs: Outputs) -> None:
+    outputs.check_usable()
+    outputs.check_usable()
+    assert list(outputs.root.iterdir()) == []
+
+
+def test_an_output_folder_that_is_a_file_is_not_usable(outputs: Outputs) -> None:
+    outputs.root.write_text("mine")
+    with pytest.raises(MachineError, match=f"{outputs.root}: cannot be written: .*; give --output a folder"):
+        outputs.check_usable()
+    assert outputs.root.read_text() == "mine"
+
+
+# Disks that are full or read-only
+
+
+@pytest.mark.parametrize("num_bytes_left", [0, 4096, 65536], ids=lambda left: f"{left} bytes left")
+def test_a_full_disk_is_said_and_costs_nothing_that_was_there(small_disk: Path, num_bytes_left: int) -> None:
+    outputs = Outputs(small_disk / "out")
+    publish(outputs)
+    large = make_job(seed=1, width=256, height=256, num_frames=9)
+    outputs.prepare(large)
+    before = files(outputs)
+    fill(small_disk, num_bytes_left)
+    with pytest.raises(StorageError, match=r"[Nn]o space left on device"):
+        outputs.publish(large, frames_of(large), describe(large))
+    assert files(outputs) == before
+    (small_disk / "filler").unlink()
+    publish(outputs, large)
+    assert state(outputs, large, full=True) == state(outputs, full=True) == "verified"
+
+
+def test_a_full_disk_is_not_usable(small_disk: Path) -> None:
+    fill(small_disk, 4096)
+    with pytest.raises(MachineError, match="cannot be written: No space left on device; give --output a folder"):
+        Outputs(small_disk / "out").check_usable()
+
+
+def test_a_failure_on_a_full_disk_is_logged(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(small_disk, 0)
+    with caplog.at_level(logging.ERROR):
+        Outputs(small_disk / "out").record_failure(JOB, Failure("f", "boom", "io", 1, "run"))
+    assert "the failure could not be written down: No space left on device" in caplog.text
+
+
+def test_a_read_only_folder_is_said_and_its_videos_can_be_looked_at(small_disk: Path, dead: str) -> None:
+    outputs = Outputs(small_disk / "out")
+    publish(outputs)
+    outputs.video(JOB).with_name(f".left.mp4.{dead}.tmp").touch()
+    before = files(outputs)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(MachineError, match="cannot be written: Read-only file system; give --output a folder"):
+        outputs.check_usable()
+    with pytest.raises(StorageError, match="Read-only file system"):
+        outputs.prepare(make_job(category="another"))
+    with pytest.raises(StorageError, match="Read-only file system"):
+        outputs.publish(JOB, frames_of(JOB, seed=1), describe(JOB))
+    outputs.sweep()
+    assert state(outputs, full=True) == "verified"
+    assert files(outputs) == before
+
+
+# What processes leave when they are killed
+
+KILLED_AT_RENAME = """\
+import os, signal, sys
+from pathlib import Path
+import test_outputs
+from wan_ddp.outputs import Outputs
+
+renames_left = int(sys.argv[2])
+
+def hook(event, _):
+    global renames_left
+    if event == "os.rename":
+        renames_left -= 1
+        if renames_left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+outputs = Outputs(Path(sys.argv[1]))
+outputs.prepare(test_outputs.JOB)
+sys.addaudithook(hook)
+test_outputs.publish(outputs, seed=int(sys.argv[3]))
+"""
+
+
+def publish_and_die(outputs: Outputs, num_renames: int, seed: int = 0) -> None:
+    """Publish in another process, which is killed when it is about to rename once more."""
+    command = [sys.executable, "-c", KILLED_AT_RENAME, outputs.root, str(num_renames), str(seed)]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(command, env=environ).returncode == -signal.SIGKILL
+
+
+def test_killed_between_the_encode_and_the_rename_nothing_is_published_and_nothing_left(outputs: Outputs) -> None:
+    publish_and_die(outputs, num_renames=0)
+    assert state(outputs) == "missing"
+    left = [Path(name).name for name in files(outputs)]
+    assert len(left) == 2
+    assert all(name.startswith(".") and not name.endswith((".mp4", ".json")) for name in left)
+    outputs.sweep()
+    assert files(outputs) == {}
+    publish(outputs)
+    assert state(outputs, full=True) == "verified"
+
+
+def test_killed_between_the_rename_and_the_record_the_commit_is_completed(outputs: Outputs, tmp_path: Path) -> None:
+    publish_and_die(outputs, num_renames=1)
+    assert outputs.video(JOB).exists()
+    assert not outputs.record(JOB).exists()
+    assert state(outputs) == "missing"
+    outputs.sweep()
+    assert state(outputs, full=True) == "verified"
+    whole = Outputs(tmp_path / "whole")
+    publish(whole)
+    assert files(outputs) == files(whole)
+
+
+def test_killed_before_its_rename_a_second_making_leaves_the_first(outputs: Outputs) -> None:
+    publish(outputs)
+    before = files(outputs)
+    publish_and_die(outputs, num_renames=0, seed=1)
+    assert state(outputs, full=True) == "verified"
+    outputs.sweep()
+    assert files(outputs) == before
+
+
+def test_killed_between_the_two_of_a_second_making_nothing_passes_for_done_that_is_not(outputs: Outputs) -> None:
+    publish(outputs)
+    publish_and_die(outputs, num_renames=1, seed=1)
+    outputs.sweep()
+    found = state(outputs, full=True)
+    recorded = json.loads(outputs.record(JOB).read_bytes())["video"]["sha256"]
+    assert (found == "verified") is (recorded == files(outputs)[f"{JOB.id}.mp4"])
+    assert len(files(outputs)) == 2
+
+
+def left_over(outputs: Outputs, final: Path, token: str, content: bytes = b"part") -> Path:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    path = final.with_name(f".{final.name}.{token}.tmp")
+    path.write_bytes(content)
+    return path
+
+
+def test_the_left_overs_of_the_dead_are_removed_wherever_they_lie(outputs: Outputs, dead: str) -> None:
+    publish(outputs)
+    before = files(outputs)
+    for final in (outputs.video(JOB), outputs.record(JOB), outputs.root / "report.json", outputs.root / "a" / "b.txt"):
+        left_over(outputs, final, dead)
+    outputs.sweep()
+    assert files(outputs) == before
+
+
+def test_the_living_keep_what_they_are_writing(outputs: Outputs, living: str) -> None:
+    kept = [left_over(outputs, outputs.video(JOB), living), left_over(outputs, outputs.record(JOB), own_token())]
+    outputs.sweep()
+    assert all(path.exists() for path in kept)
+
+
+def test_what_another_host_is_writing_is_kept_until_it_is_old(outputs: Outputs) -> None:
+    path = left_over(outputs, outputs.video(JOB), OTHER_HOST)
+    outputs.sweep()
+    assert path.exists()
+    now = path.stat().st_mtime
+    os.utime(path, (now, now - 14 * 60))
+    outputs.sweep()
+    assert path.exists()
+    os.utime(path, (now, now - 16 * 60))
+    outputs.sweep()
+    assert files(outputs) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", ".hidden", ".references.json", ".a.failed.json", ".a.mp4.unrecorded", "clip.mp4", ".a.mp4.tmp"],
+)
+def test_a_sweep_leaves_every_other_file(outputs: Outputs, name: str) -> None:
+    outputs.root.mkdir()
+    (outputs.root / name).write_text("mine")
+    outputs.sweep()
+    assert (outputs.root / name).read_text() == "mine"
+
+
+def test_a_waiting_record_is_not_given_to_a_video_that_it_does_not_fit(outputs: Outputs, dead: str) -> None:
+    publish(outputs)
+    record = outputs.record(JOB).read_bytes()
+    outputs.record(JOB).unlink()
+    video = outputs.video(JOB).read_bytes()
+    for other in (video + b"\0", video[:-1] + bytes([video[-1] ^ 1])):
+        outputs.video(JOB).write_bytes(other)
+        left_over(outputs, outputs.record(JOB), dead, record)
+        outputs.sweep()
+        assert state(outputs) == "missing"
+        assert list(files(outputs)) == [f"{JOB.id}.mp4"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"video": 1}', b'{"video": {"num_bytes": 1}}', b"\xff"])
+def test_a_waiting_record_that_makes_no_sense_is_removed(outputs: Outputs, dead: str, content: bytes) -> None:
+    publish(outputs)
+    outputs.record(JOB).unlink()
+    left_over(outputs, outputs.record(JOB), dead, content)
+    outputs.sweep()
+    assert list(files(outputs)) == [f"{JOB.id}.mp4"]
+
+
+def test_a_left_over_that_cannot_be_removed_stops_no_sweep(
+    outputs: Outputs, dead: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(outputs)
+    in_the_way = outputs.root / "a"
+    folder = in_the_way.with_name(f".a.{dead}.tmp")
+    folder.mkdir()  # a folder by that name is nobody's left-over
+    later = left_over(outputs, outputs.root / "z", dead)
+    outputs.sweep()
+    assert folder.is_dir()
+    assert not later.exists()
+    assert state(outputs) == "verified"

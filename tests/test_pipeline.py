@@ -1,0 +1,358 @@
+"""Videos made through the caches are, byte for byte, those of a direct call of DiffSynth's pipeline."""
+
+import dataclasses
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from wan_ddp.errors import GpuError, JobError, OutOfGpuMemoryError, Stopped
+from wan_ddp.job import Control, Job, Mechanism
+from wan_ddp.wan.checkpoint import TEXT_ENCODER, Checkpoint, find_checkpoint
+from wan_ddp.wan.control import control_frames
+from wan_ddp.wan.gpu import use_device
+from wan_ddp.wan.loading import Offload
+from wan_ddp.wan.pipeline import ARGUMENTS, Generator
+from wan_ddp.wan.prompts import encode_prompts, prompts_of
+from wan_ddp.wan.random_checkpoint import make_checkpoint
+from wan_ddp.wan.units import REFERENCES_KEPT
+
+CUDA = pytest.param("cuda:0", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+DEVICES = ["cpu", CUDA]
+# 4x32 latents: the smallest kind of size that DiffSynth's VAE tiles of 52x30 latents do not cover.
+JOB = Job(
+    category="a",
+    reference="r.mp4",
+    prompt="a cat walks 一只猫在走",
+    prompt_index=0,
+    seed=42,
+    width=32,
+    height=256,
+    num_frames=5,
+    num_inference_steps=2,
+)
+SMALL = dataclasses.replace(JOB, height=32, num_inference_steps=1)
+OTHER = dataclasses.replace(JOB, prompt="一艘船在海上航行，" * 60, seed=142, denoising_strength=0.5)
+CAN_DO = [
+    ("tiny", "v2v"),
+    ("tiny", "none"),
+    ("tiny-vace", "v2v"),
+    ("tiny-vace", "none"),
+    ("tiny-vace", "vace"),
+    ("tiny-fun-control", "fun_control"),
+]
+
+Find = Callable[[str], Checkpoint]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Find:
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def find(name: str) -> Checkpoint:
+        make_checkpoint(folder / name, name)
+        return find_checkpoint(folder / name)
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As under torchrun. On a busy machine several threads wait for each other many times as long as they work."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("something asks for the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def clip() -> np.ndarray:
+    """Noise on a moving ramp: (5, 256, 32, 3)."""
+    return make_clip(JOB)
+
+
+def make_clip(job: Job, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 60, (job.num_frames, job.height, job.width, 3))
+    ramp = np.arange(job.height)[None, :, None, None] * 180 // job.height
+    return (noise + ramp + 3 * np.arange(job.num_frames)[:, None, None, None]).astype(np.uint8)
+
+
+def load(found: Checkpoint, *jobs: Job, device: str = "cpu", **options: Any) -> Generator:
+    offload = options.get("offload")
+    embeddings = encode_prompts(found, prompts_of(jobs or (JOB, OTHER)), device=device, offload=offload)
+    return Generator.load(found, embeddings, device=device, **options)
+
+
+def frames_of(generator: Generator, job: Job, clip: np.ndarray | None, control: Control = "as-is") -> np.ndarray:
+    return generator.generate(job, clip, control=control, on_step=lambda step, num_steps: None).frames
+
+
+def direct(found: Checkpoint, job: Job, clip: np.ndarray | None, *, tiled: bool, device: str = "cpu") -> np.ndarray:
+    """The frames of a plain call, as DiffSynth's examples make it."""
+    files = [[str(path) for path in found.dit], str(found.text_encoder), str(found.vae)]
+    pipe = WanVideoPipeline.from_pretrained(
+        torch_dtype=torch.bfloat16,
+        device=device,
+        model_configs=[ModelConfig(path=path) for path in files],
+        tokenizer_config=ModelConfig(path=str(found.tokenizer)),
+    )
+    arguments: dict[str, Any] = {}
+    if job.mechanism != "none":
+        assert clip is not None
+        arguments[ARGUMENTS[job.mechanism]] = [Image.fromarray(frame) for frame in clip]
+    if job.mechanism == "v2v":
+        arguments["denoising_strength"] = job.denoising_strength
+    images = pipe(
+        prompt=job.prompt,
+        negative_prompt=job.negative_prompt,
+        seed=job.seed,
+        width=job.width,
+        height=job.height,
+        num_frames=job.num_frames,
+        cfg_scale=job.cfg_scale,
+        num_inference_steps=job.num_inference_steps,
+        sigma_shift=job.sigma_shift,
+        tiled=tiled,
+        **arguments,
+    )
+    return np.stack([np.asarray(image) for image in images])
+
+
+def with_mechanism(job: Job, mechanism: Mechanism) -> Job:
+    return dataclasses.replace(
+        job, mechanism=mechanism, denoising_strength=job.denoising_strength if mechanism == "v2v" else 1.0
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("tiled", [True, False])
+@pytest.mark.parametrize(("name", "mechanism"), CAN_DO)
+def test_frames_are_those_of_a_direct_call(
+    checkpoint: Find, clip: np.ndarray, name: str, mechanism: Mechanism, tiled: bool, device: str
+) -> None:
+    found = checkpoint(name)
+    assert mechanism in found.mechanisms
+    generator = load(found, device=device, tiled=tiled)
+    first, second = with_mechanism(JOB, mechanism), with_mechanism(OTHER, mechanism)
+    given = None if mechanism == "none" else clip
+    expected = [direct(found, job, given, tiled=tiled, device=device) for job in (first, second)]
+    assert not np.array_equal(*expected)
+    assert expected[0].std() > 10
+    for job, frames in ((first, expected[0]), (second, expected[1])):
+        np.testing.assert_array_equal(frames_of(generator, job, given), frames)
+
+
+def test_the_test_size_is_tiled(checkpoint: Find, clip: np.ndarray) -> None:
+    tiled, whole = (frames_of(load(checkpoint("tiny"), tiled=tiled), JOB, clip) for tiled in (True, False))
+    assert not np.array_equal(tiled, whole)
+
+
+def test_without_guidance_the_frames_are_the_same_too(checkpoint: Find, clip: np.ndarray) -> None:
+    found = checkpoint("tiny")
+    job = dataclasses.replace(JOB, cfg_scale=1.0)
+    assert prompts_of([job]) == [job.prompt]
+    result = load(found, job).generate(job, clip, control="as-is", on_step=lambda step, num_steps: None)
+    np.testing.assert_array_equal(result.frames, direct(found, job, clip, tiled=True))
+    assert result.measured["num_forwards"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [("tiny", "vace"), ("tiny", "fun_control"), ("tiny-vace", "fun_control")]
+    + [("tiny-fun-control", mechanism) for mechanism in ("v2v", "none", "vace")],
+)
+def test_what_the_table_denies_diffsynth_cannot_do(
+    checkpoint: Find, clip: np.ndarray, name: str, mechanism: Mechanism
+) -> None:
+    assert mechanism not in checkpoint(name).mechanisms
+    with pytest.raises((RuntimeError, TypeError, AttributeError)):
+        direct(checkpoint(name), with_mechanism(JOB, mechanism), clip, tiled=False)
+
+
+@pytest.mark.parametrize(("name", "mechanism"), [pair for pair in CAN_DO if pair[1] != "none"])
+def test_a_reference_is_encoded_once(
+    checkpoint: Find, name: str, mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = with_mechanism(SMALL, mechanism)
+    generator = load(checkpoint(name), job)
+    encodings = []
+    encode = generator.pipe.vae.encode
+    monkeypatch.setattr(generator.pipe.vae, "encode", lambda *args, **kw: encodings.append(1) or encode(*args, **kw))
+    per_clip = 2 if mechanism == "vace" else 1
+    for seed in (42, 142, 42):
+        frames_of(generator, dataclasses.replace(job, seed=seed), make_clip(job))
+    assert len(encodings) == per_clip
+    for clip_seed in range(1, REFERENCES_KEPT + 1):
+        frames_of(generator, job, make_clip(job, clip_seed))
+    assert len(encodings) == per_clip * (1 + REFERENCES_KEPT)
+    frames_of(generator, job, make_clip(job))
+    assert len(encodings) == per_clip * (2 + REFERENCES_KEPT)
+
+
+def test_what_a_video_took_is_measured(checkpoint: Find, clip: np.ndarray) -> None:
+    steps = []
+    result = load(checkpoint("tiny")).generate(JOB, clip, control="as-is", on_step=lambda *step: steps.append(step))
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+    assert list(result.seconds) == ["encode", "denoise", "decode"]
+    assert all(seconds > 0 for seconds in result.seconds.values())
+    # At strength 0.75 and shift 5 the first sigma is 5 * 0.75 / (1 + 4 * 0.75).
+    assert result.measured == {"num_forwards": 4, "reference_share": 0.0625}
+
+
+def test_a_pth_text_encoder_gives_the_same_embeddings(checkpoint: Find, tmp_path: Path) -> None:
+    found = checkpoint("tiny")
+    pth = tmp_path / f"{TEXT_ENCODER}.pth"
+    torch.save(load_file(found.text_encoder), pth)
+    expected = encode_prompts(found, [JOB.prompt, OTHER.prompt], device="cpu")
+    embeddings = encode_prompts(dataclasses.replace(found, text_encoder=pth), expected, device="cpu")
+    assert all(torch.equal(embeddings[prompt], expected[prompt]) for prompt in expected)
+    assert [len(embedding) for embedding in expected.values()] == [len(JOB.prompt.encode()) + 1, 512]
+
+
+def test_one_thread_or_two_make_the_same_frames(checkpoint: Find, clip: np.ndarray) -> None:
+    generator = load(checkpoint("tiny"))
+    alone = frames_of(generator, JOB, clip)
+    torch.set_num_threads(2)
+    np.testing.assert_array_equal(frames_of(generator, JOB, clip), alone)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), OutOfGpuMemoryError),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), OutOfGpuMemoryError),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), GpuError),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), GpuError),
+        (RuntimeError("The size of tensor a must match"), RuntimeError),
+        (Stopped(15), Stopped),
+    ],
+)
+def test_errors_get_names_and_leave_the_generator_usable(
+    checkpoint: Find, error: BaseException, expected: type[BaseException]
+) -> None:
+    def fail(step: int, num_steps: int) -> None:
+        if step == 1:
+            raise error
+
+    generator = load(checkpoint("tiny"), SMALL)
+    with pytest.raises(expected) as caught:
+        generator.generate(SMALL, make_clip(SMALL), control="as-is", on_step=fail)
+    assert type(caught.value) is expected
+    if isinstance(caught.value, JobError):
+        assert SMALL.id in str(caught.value)
+        assert "\n" not in str(caught.value)
+    fresh = load(checkpoint("tiny"), SMALL)
+    clip = make_clip(SMALL)
+    np.testing.assert_array_equal(frames_of(generator, SMALL, clip), frames_of(fresh, SMALL, clip))
+
+
+def test_values_that_are_not_finite_fail_the_job(checkpoint: Find, clip: np.ndarray) -> None:
+    generator = load(checkpoint("tiny"))
+    generator.pipe.dit.head.head.bias.data.fill_(float("nan"))
+    with pytest.raises(JobError, match="not finite"):
+        frames_of(generator, JOB, clip)
+
+
+def test_a_clip_of_another_size_is_an_error_of_the_caller(checkpoint: Find, clip: np.ndarray) -> None:
+    generator = load(checkpoint("tiny"))
+    for wrong in (None, clip[:4], clip.astype(np.float32)):
+        with pytest.raises(ValueError, match="of 5 frames, 32x256"):
+            frames_of(generator, JOB, wrong)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:", "cuda:x", "gpu", "mps"])
+def test_a_device_is_named_with_its_index(device: str) -> None:
+    with pytest.raises(ValueError, match="must be cpu or cuda:<index>"):
+        use_device(device)
+
+
+def test_offload_options_are_diffsynths() -> None:
+    assert Offload().model_options("cuda:1") == {}
+    assert Offload(cpu=True, vram_limit=20).model_options("cpu") == {}
+    whole = Offload(cpu=True).model_options("cuda:1")
+    assert [whole[f"{state}_device"] for state in ("offload", "onload", "preparing", "computation")] == [
+        "cpu",
+        "cuda:1",
+        "cuda:1",
+        "cuda:1",
+    ]
+    by_layer = Offload(vram_limit=20).model_options("cuda:1")
+    assert (by_layer["onload_device"], by_layer["preparing_device"]) == ("cpu", "cuda:1")
+    assert ModelConfig(path="x", **by_layer).vram_config() == by_layer
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("name", "mechanism"), CAN_DO)
+@pytest.mark.parametrize("offload", [Offload(cpu=True), Offload(vram_limit=0.0), Offload(vram_limit=1000.0)])
+def test_offload_changes_no_pixel(
+    checkpoint: Find, clip: np.ndarray, name: str, mechanism: Mechanism, offload: Offload
+) -> None:
+    job = with_mechanism(JOB, mechanism)
+    given = None if mechanism == "none" else clip
+    generator = load(checkpoint(name), device="cuda:0", offload=offload)
+    expected = frames_of(load(checkpoint(name), device="cuda:0"), job, given)
+    for _ in range(2):
+        np.testing.assert_array_equal(frames_of(generator, job, given), expected)
+
+
+@pytest.mark.parametrize("control", ["gray", "canny"])
+def test_what_is_made_of_the_clip_is_what_the_model_gets(checkpoint: Find, control: Control) -> None:
+    found = checkpoint("tiny-vace")
+    job, clip = with_mechanism(SMALL, "vace"), make_clip(SMALL)
+    generator = load(found, job)
+    controlled = frames_of(generator, job, clip, control)
+    assert not np.array_equal(frames_of(generator, job, clip), controlled)
+    expected = direct(found, job, control_frames(clip, control, "cpu"), tiled=True)
+    np.testing.assert_array_equal(controlled, expected)
+    v2v = [frames_of(generator, SMALL, clip, made_of_it) for made_of_it in ("as-is", control)]
+    np.testing.assert_array_equal(*v2v)
+
+
+def squares() -> Iterator[np.ndarray]:
+    """A bright square on dark, moving right."""
+    for left in (8, 12):
+        frame = np.full((48, 64, 3), (20, 40, 30), np.uint8)
+        frame[12:36, left : left + 24] = (220, 200, 210)
+        yield frame
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_gray_is_luma_and_canny_is_a_closed_outline(device: str) -> None:
+    clip = np.stack(list(squares()))
+    assert control_frames(clip, "as-is", device) is clip
+    gray = control_frames(clip, "gray", device)
+    assert (gray.shape, gray.dtype) == (clip.shape, np.uint8)
+    assert gray[0, 0, 0].tolist() == [33, 33, 33]
+    np.testing.assert_array_equal(control_frames(gray, "gray", device), gray)
+    edges = control_frames(clip, "canny", device)
+    assert set(np.unique(edges)) == {0, 255}
+    # The outline of a 24x24 square is one pixel wide, and moves with it.
+    assert 80 <= np.count_nonzero(edges[0, :, :, 0]) <= 104
+    np.testing.assert_array_equal(edges[1, :, 4:], edges[0, :, :-4])
+    assert not control_frames(np.full_like(clip, 90), "canny", device).any()
+
+
+def test_weak_edges_count_where_they_touch_strong_ones() -> None:
+    frame = np.zeros((1, 40, 40, 3), np.uint8)
+    frame[:, :, 10:] = 40
+    frame[:, :20, 10:] = 80
+    edges = control_frames(frame, "canny", "cpu")[0, :, :, 0]
+    assert edges[2:18, 8:12].any(axis=1).all(), "steps of 80 are strong"
+    assert edges[22:38, 8:12].any(axis=1).all(), "a step of 40 is weak but goes on from one of 80"
+    assert not control_frames(frame[:, 22:], "canny", "cpu").any(), "alone it stays weak"
