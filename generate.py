@@ -16,9 +16,11 @@ from wan_ddp.preflight import check, show_num_ranks
 from wan_ddp.rank import Rank
 from wan_ddp.run import run
 from wan_ddp.settings import parse
+from wan_ddp.signals import Signals
 
 
 def main(argv: Sequence[str]) -> int:
+    Signals().install()
     try:
         settings = parse(argv, os.environ)
         if settings.action == "verdict":
@@ -36,7 +38,6 @@ def main(argv: Sequence[str]) -> int:
             print(f"error: {line}", file=sys.stderr)
         return EXIT_UNUSABLE
     except Stopped as stopped:
-        print(f"{stopped}: the same command goes on where this run stopped", file=sys.stderr)
         return stopped.exit_code
 
 

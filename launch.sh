@@ -62,16 +62,24 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(("$(nproc)" > num_ranks ? "$(nproc)"
 WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
 export WAN_RUN_ID
 
-# Ctrl-C in a terminal reaches torchrun and the ranks by itself; SIGTERM to this script is passed on.
+# torchrun gets a process group of its own, so that a signal reaches it once, from here; a second Ctrl-C ends it at once,
+# and its ranks with it.
 stopped_by=0
 torchrun_pid=
-trap 'stopped_by=143; kill -TERM "$torchrun_pid" 2>/dev/null' TERM HUP
-trap 'stopped_by=130; kill -INT "$torchrun_pid" 2>/dev/null' INT
+stop() {  # exit code, signal
+    ((stopped_by)) && kill -KILL -- "-$torchrun_pid" 2>/dev/null
+    stopped_by=$1
+    kill "-$2" "$torchrun_pid" 2>/dev/null || true
+}
+trap 'stop 143 TERM' TERM HUP
+trap 'stop 130 INT' INT
 
 echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
+set -m
 "$python" -m wan_ddp.agent --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
     --rdzv-endpoint=localhost:0 --max-restarts="${WAN_MAX_RESTARTS:-3}" "$here/generate.py" "$@" &
 torchrun_pid=$!
+set +m
 # A trapped signal interrupts wait; only a second wait sees torchrun's own end.
 while kill -0 "$torchrun_pid" 2>/dev/null; do
     wait "$torchrun_pid" || true

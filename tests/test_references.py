@@ -312,6 +312,16 @@ def test_a_failure_half_way_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.glob(".making-*"))
 
 
+def test_what_a_killed_run_left_is_removed_but_not_what_another_is_drawing(tmp_path: Path) -> None:
+    old, new = tmp_path / ".making-old", tmp_path / ".making-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "ref_a.mp4.part").write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    make.make([], tmp_path, DEMO, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [".making-new"]
+
+
 def test_a_failing_encoder_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mp4, "ENCODING", (*mp4.ENCODING, "-preset", "nonsense"))
     with pytest.raises(
@@ -383,7 +393,8 @@ def test_a_signal_stops_the_drawing_and_leaves_only_whole_clips(tmp_path: Path, 
     os.killpg(process.pid, number)  # as a terminal does: the workers and the encoders get it, too
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors
-    assert "stopped; the clips drawn so far are whole" in errors
+    said = [line for line in errors.splitlines() if not line.startswith("references: ")]
+    assert said == ["stopped; the clips drawn so far are whole, the same command draws the rest"]
     assert not list(output.glob(".making-*"))
     assert all(mp4.is_whole(path, FULL) for path in output.rglob("*.mp4"))
 

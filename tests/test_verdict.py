@@ -105,10 +105,20 @@ def test_a_failure_is_told_with_its_reason() -> None:
 
 
 def test_a_failure_under_other_settings_or_without_sense_does_not_count() -> None:
-    other = judge(INPUTS, None, None, failure(fingerprint="0" * 64))
-    assert (other.state, other.why) == ("missing", "it was never made with these settings")
-    for text in (b"", b"{", b"[]", failure(kind="bad luck"), failure(attempts=None)):
+    for text in (failure(fingerprint="0" * 64), b"", b"{", b"[]", failure(kind="bad luck"), failure(attempts=None)):
         assert judge(INPUTS, None, None, text).state == "missing"
+
+
+def test_a_failure_is_told_beside_an_old_record_that_it_leaves_as_it_is() -> None:
+    changed = judge(INPUTS | {"seed": 7}, record(), 1000, failure(fingerprint=fingerprint(INPUTS | {"seed": 7})))
+    corrupt = judge(INPUTS, record(), 999, failure())
+    for finding, state in ((changed, "changed"), (corrupt, "corrupt")):
+        assert finding.state == state
+        assert finding.failure is not None
+        verdict = report([make_job()], [finding], keep_changed=False)
+        assert [job["id"] for job in verdict["failed"]] == [make_job().id]
+        assert verdict[state] == []
+    assert judge(INPUTS, record(), 1000, failure()).failure is None
 
 
 def test_a_failure_of_an_unknown_model_counts_as_it_stands() -> None:

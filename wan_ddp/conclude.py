@@ -51,11 +51,14 @@ def summary(verdict: dict[str, Any], output: Path) -> str:
         for name, counts in verdict["categories"].items()
     ]
     lines += [f"  {job['id']}: failed ({job['kind']}): {job['error']}" for job in verdict["failed"]]
-    lines += [f"  {job['id']}: corrupt: {job['why']}" for job in verdict["corrupt"]]
+    for state in ("corrupt", "changed"):
+        lines += [f"  {job['id']}: {state}: {job['why']}" for job in verdict[state]]
     verified = f"{verdict['verified']} of {verdict['expected']} videos are there and verified"
     if verdict["complete"]:
         return "\n".join([*lines, f"complete: {verified}, in {output}"])
-    counts = [f"{len(verdict[state])} {state}" for state in ("failed", "missing", "corrupt") if verdict[state]]
+    counts = [
+        f"{len(verdict[state])} {state}" for state in ("failed", "missing", "corrupt", "changed") if verdict[state]
+    ]
     return "\n".join(
         [
             *lines,

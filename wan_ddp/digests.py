@@ -14,7 +14,7 @@ class ReferenceDigests:
         self._known: dict[str, list[object]] = {}
         try:
             known = json.loads(read_or_none(remembered) or b"{}")
-        except ValueError:
+        except (OSError, ValueError):
             known = {}
         if isinstance(known, dict):
             self._known = known

@@ -175,7 +175,8 @@ def _job(line: dict[str, Any], defaults: Mapping[str, Any], folder: str, shared:
 def _settle_strength(fields: dict[str, Any], line: Mapping[str, Any]) -> list[str]:
     """Sets denoising_strength to 1.0 where the mechanism starts from pure noise; returns what is wrong with it."""
     if fields.get("mechanism", "v2v") == "v2v":
-        if fields.get("denoising_strength") == 1:
+        strength = fields.get("denoising_strength")
+        if strength == 1 and strength is not True:
             return [
                 f"denoising_strength is 1.0, which ignores the reference; it must be {ALLOWED['denoising_strength']}"
             ]

@@ -64,7 +64,7 @@ class Outputs:
         """What is true of a job's video, from the disk alone; `full` decodes and hashes it as well."""
         try:
             record = read_or_none(self.record(job))
-            failure = read_or_none(self.failure(job)) if record is None else None
+            failure = read_or_none(self.failure(job))
         except (IsADirectoryError, NotADirectoryError) as error:
             return Finding("corrupt", f"{error.filename}: {error.strerror}")
         finding = judge(inputs, record, _size(self.video(job)), failure)
@@ -152,7 +152,7 @@ def _keep_unrecorded(video: Path, record: Path, written: VideoFile) -> None:
     """Put a video that no record speaks of (made by hand, say) aside before another one takes its name."""
     if record.exists() or not video.exists() or sha256(video) == written.sha256:
         return
-    aside = video.with_name(f".{video.name}.unrecorded")
+    aside = video.with_name(f".{video.name}.{sha256(video)[:8]}.unrecorded")
     video.replace(aside)
     log.warning("%s had no record and other content: kept as %s", video, aside.name)
 
@@ -199,8 +199,9 @@ def _now(folder: Path) -> float:
 
 def _settle(left_over: Path, final: Path) -> None:
     """Complete the commit that a left-over record waits for, if its video is in place; else remove the left-over."""
+    video = final.with_suffix(".mp4")
     try:
-        if final.suffix == ".json" and not final.exists() and _fits(left_over, final.with_suffix(".mp4")):
+        if final.suffix == ".json" and _fits(left_over, video) and not _fits(final, video):
             left_over.replace(final)
             log.info("completed the record %s of a process that died", final)
         else:
@@ -210,7 +211,7 @@ def _settle(left_over: Path, final: Path) -> None:
 
 
 def _fits(record: Path, video: Path) -> bool:
-    if not video.is_file():
+    if not (record.is_file() and video.is_file()):
         return False
     try:
         recorded = json.loads(record.read_bytes())["video"]

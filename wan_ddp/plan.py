@@ -66,8 +66,6 @@ def _equal_cuts(jobs: list[Job], num_pieces: int) -> list[int]:
         ]
         came_from_longer.append([longer > shorter for shorter, longer in steps])
         best = [max(step) + clean[k * size + j] for j, step in enumerate(steps)]
-        lowest = num_longer - (num_pieces - k)
-        best = [-1 if j < lowest else value for j, value in enumerate(best)]
     cuts = []
     # The last piece is longer or not, whichever leaves the better path.
     j = max((j for j in (num_longer - 1, num_longer) if 0 <= j < len(best)), key=lambda j: best[j])

@@ -97,7 +97,12 @@ def _estimate_lines(shards: Sequence[Sequence[Task]], ranks_per_gpu: int, on_cha
     to_do = [[task.job for task in shard if task.is_to_do(on_change, None)] for shard in shards]
     if not any(to_do):
         return ["nothing is left to do"]
-    measured = [sum(task.finding.record.seconds.values()) for shard in shards for task in shard if task.finding.record]
+    measured = [
+        sum(record.seconds.values())
+        for shard in shards
+        for task in shard
+        if (record := task.finding.record) and record.seconds
+    ]
     num_gpus = -(-len(shards) // ranks_per_gpu)
     expected = estimate(to_do, num_gpus, measured)
     return [

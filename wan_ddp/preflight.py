@@ -1,6 +1,7 @@
 """Everything that can be checked before a GPU is touched. What cannot be used raises UnusableError: exit code 2."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +49,15 @@ def look(settings: Settings, jobs: Sequence[Job], outputs: Outputs, conditions: 
     """Every job beside what lies on disk for it, to the depth that --verify asks for."""
     digests = ReferenceDigests(digests_path(settings))
     tasks = survey(jobs, outputs, digests, conditions, full=settings.verify == "full")
-    digests.save()
+    with suppress(OSError):  # then the references are read again next time
+        digests.save()
     return tasks
+
+
+def look_again(settings: Settings, ready: Ready) -> list[Task]:
+    """What is true now, from the disk alone, after what dead processes left is gone."""
+    ready.outputs.sweep()
+    return look(settings, [task.job for task in ready.tasks], ready.outputs, ready.conditions)
 
 
 def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], bool]:

@@ -50,6 +50,9 @@ class WorkerProcess:
         assert self._process.pid is not None, "a started process has a pid"
         self.pid = self._process.pid
 
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def order(self, order: Order) -> None:
         with suppress(BrokenPipeError):  # its death shows at the next message
             self._connection.send(order)
@@ -57,7 +60,7 @@ class WorkerProcess:
     def receive(self, timeout: float) -> Message:
         """The worker's next message. Raises WorkerLostError if it dies, or says nothing for `timeout` seconds."""
         if not self._connection.poll(timeout):
-            raise WorkerLostError("hang", f"no step for {timeout:.0f} s (--step-timeout)")
+            raise WorkerLostError("hang", f"no step for {timeout:g} s (--step-timeout)")
         try:
             message: Message = self._connection.recv()
         except (EOFError, OSError):  # closed, or broken off in the middle of a message
@@ -145,8 +148,9 @@ class Supervisor:
     def _load(self) -> None:
         """Make sure of a worker that has its model. Raises WorkerLostError after some that died before they had it."""
         for start in range(1, _MAX_STARTS + 1):
-            if self._worker is not None:
+            if self._worker is not None and self._worker.is_alive():
                 return
+            self._drop_worker()
             self.heart.update(phase="loading", job=None)
             self._worker = WorkerProcess(self.start_worker)
             try:

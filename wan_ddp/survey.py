@@ -25,10 +25,10 @@ class Task:
 
     def is_to_do(self, on_change: OnChange, run_id: str | None) -> bool:
         """Whether the video is to be made: not if it is there, nor if this very run has already given it up."""
-        if self.finding.state == "changed":
-            return on_change == "rerun"
         if self.finding.failure and self.finding.failure.run_id == run_id:
             return False
+        if self.finding.state == "changed":
+            return on_change == "rerun"
         return self.finding.state != "verified"
 
 

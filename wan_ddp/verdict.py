@@ -1,6 +1,6 @@
 """What is true of each video, judged from what lies on disk, and the report and re-run list that follow from it."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -64,10 +64,21 @@ _FAILURE = TypeAdapter(Failure)
 def judge(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | None, failure: bytes | None) -> Finding:
     """The state of one job, from its record's and failure's text and its video's size (None: no such file).
 
-    Inputs that are None (the model in a dry run without one) are compared with nothing.
+    Inputs that are None (the model in a dry run without one) are compared with nothing. A failure counts only if it
+    was one of these very settings.
     """
+    finding = _judge_record(inputs, record, video_bytes)
+    given_up = _parse_failure(inputs, failure) if failure and finding.state != "verified" else None
+    if given_up is None:
+        return finding
+    if finding.state == "missing":
+        return Finding("failed", given_up.error, given_up)
+    return replace(finding, failure=given_up)
+
+
+def _judge_record(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | None) -> Finding:
     if record is None:
-        return _judge_failure(inputs, failure)
+        return Finding("missing", "it was never made")
     try:
         found = _RECORD.validate_json(record)
     except ValidationError:
@@ -82,16 +93,13 @@ def judge(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | No
     return Finding("verified", record=found)
 
 
-def _judge_failure(inputs: Mapping[str, Any], text: bytes | None) -> Finding:
-    if text is None:
-        return Finding("missing", "it was never made")
+def _parse_failure(inputs: Mapping[str, Any], text: bytes) -> Failure | None:
     try:
         failure = _FAILURE.validate_json(text)
     except ValidationError:
-        return Finding("missing", "it was never made")
-    if failure.fingerprint != fingerprint(inputs) and None not in inputs.values():
-        return Finding("missing", "it was never made with these settings")
-    return Finding("failed", failure.error, failure)
+        return None
+    unknown = None in inputs.values()
+    return failure if unknown or failure.fingerprint == fingerprint(inputs) else None
 
 
 def _differences(inputs: Mapping[str, Any], record: Record) -> list[str]:
@@ -109,39 +117,41 @@ def _differences(inputs: Mapping[str, Any], record: Record) -> list[str]:
 
 def report(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_changed: bool) -> dict[str, Any]:
     """The verdict over all jobs, as `report.json` holds it. `keep_changed`: videos of other settings count as well."""
-    good = {"verified", "changed"} if keep_changed else {"verified"}
     expected: Counter[str] = Counter(job.category for job in jobs)
-    verified: Counter[str] = Counter(
-        job.category for job, finding in zip(jobs, findings, strict=True) if finding.state in good
-    )
-    by_state: dict[str, list[tuple[Job, Finding]]] = defaultdict(list)
+    verified: Counter[str] = Counter()
+    failed: list[dict[str, Any]] = []
+    others: dict[State, list[dict[str, str]]] = {"missing": [], "corrupt": [], "changed": []}
     for job, finding in zip(jobs, findings, strict=True):
-        by_state[finding.state].append((job, finding))
+        if _is_good(finding, keep_changed):
+            verified[job.category] += 1
+        elif finding.failure:
+            given_up = finding.failure
+            failed.append({"id": job.id, "error": given_up.error, "kind": given_up.kind, "attempts": given_up.attempts})
+        if finding.state in others and not finding.failure:
+            others[finding.state].append({"id": job.id, "why": finding.why})
     return {
         "complete": verified == expected,
         "expected": len(jobs),
         "verified": sum(verified.values()),
-        "failed": [
-            {"id": job.id, "error": finding.failure.error, "kind": finding.failure.kind}
-            | {"attempts": finding.failure.attempts}
-            for job, finding in by_state["failed"]
-            if finding.failure
-        ],
-        "missing": [job.id for job, _ in by_state["missing"]],
-        "corrupt": [{"id": job.id, "why": finding.why} for job, finding in by_state["corrupt"]],
-        "changed": [{"id": job.id, "why": finding.why} for job, finding in by_state["changed"]],
+        "failed": failed,
+        "missing": [job["id"] for job in others["missing"]],
+        "corrupt": others["corrupt"],
+        "changed": others["changed"],
         "categories": {name: {"expected": number, "verified": verified[name]} for name, number in expected.items()},
     }
 
 
 def rerun_lines(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_changed: bool) -> list[str]:
-    """A manifest line, with the error as its note, for every job that has no verified video."""
-    good = {"verified", "changed"} if keep_changed else {"verified"}
+    """A manifest line, with the error in its note, for every job that has no verified video."""
     return [
-        job_line(replace(job, note=_with_error(job.note, finding.why)))
+        job_line(replace(job, note=_with_error(job.note, finding.failure.error if finding.failure else finding.why)))
         for job, finding in zip(jobs, findings, strict=True)
-        if finding.state not in good
+        if not _is_good(finding, keep_changed)
     ]
+
+
+def _is_good(finding: Finding, keep_changed: bool) -> bool:
+    return finding.state == "verified" or (keep_changed and finding.state == "changed")
 
 
 def _with_error(note: Any, error: str) -> dict[str, Any]:

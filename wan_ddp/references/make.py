@@ -5,8 +5,10 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -19,6 +21,8 @@ from wan_ddp.references import catalogue, mp4
 from wan_ddp.references.clip import Clip, Format
 from wan_ddp.references.draw import frames
 
+HIDDEN_PREFIX = ".making-"
+LEFTOVER_SECONDS = 3600  # a clip takes seconds, so a folder untouched for an hour belongs to no one
 LINE_EVERY = 10  # clips between two progress lines where there is no terminal for a bar
 
 _stop: Event | None = None  # set in the workers: the parent wants them to end
@@ -42,13 +46,21 @@ def make(clips: Sequence[Clip], output: Path, size: Format, num_processes: int, 
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
+        _remove_old_leftovers(output)
         # removed however this ends, with whatever was under way
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=output) as hidden:
+        with tempfile.TemporaryDirectory(prefix=HIDDEN_PREFIX, dir=output, ignore_cleanup_errors=True) as hidden:
             tasks = [Task(clip.name, size, output, Path(hidden), force) for clip in clips]
             done = map(make_one, tasks) if num_processes == 1 else _in_processes(tasks, num_processes)
             return sum(_with_progress(done, len(tasks)))
     except OSError as error:
         raise MachineError(f"cannot write references to {output}: {error.strerror or error}") from error
+
+
+def _remove_old_leftovers(output: Path) -> None:
+    """Remove what a killed run left. A living one, here or on another host, touches its folder with every clip."""
+    for hidden in output.glob(f"{HIDDEN_PREFIX}*"):
+        if time.time() - hidden.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def make_one(task: Task) -> bool:
@@ -83,7 +95,9 @@ def _in_processes(tasks: Sequence[Task], num_processes: int) -> Iterator[bool]:
     stop = context.Event()
     with ProcessPoolExecutor(num_processes, context, initializer=_begin_worker, initargs=(stop,)) as pool:
         try:
-            for future in as_completed([pool.submit(make_one, task) for task in tasks]):
+            with _workers_spared():
+                futures = [pool.submit(make_one, task) for task in tasks]
+            for future in as_completed(futures):
                 yield future.result()
         except BaseException:
             stop.set()
@@ -91,10 +105,22 @@ def _in_processes(tasks: Sequence[Task], num_processes: int) -> Iterator[bool]:
             raise
 
 
+@contextmanager
+def _workers_spared() -> Iterator[None]:
+    """Start processes that a Ctrl-C, which reaches the whole group, does not touch: this one decides.
+
+    They inherit the blocked signal, and so are spared from their very first instruction on.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _begin_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
 
 
 def _with_progress(done: Iterable[bool], total: int) -> Iterator[bool]:
