@@ -1,5 +1,7 @@
 """Values that several test files build: a job with every field told, and the jobs of the experiment."""
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from wan_ddp.job import Job
@@ -39,3 +41,12 @@ def experiment_jobs() -> list[Job]:
         for prompt_index in range(5)
         for seed in (42, 142)
     ]
+
+
+def fill(disk: Path, num_bytes_left: int) -> None:
+    """Leave so much room on a small file system."""
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    with (disk / "filler").open("r+b") as file:
+        file.truncate((disk / "filler").stat().st_size - num_bytes_left)

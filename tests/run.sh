@@ -7,7 +7,7 @@ cd "$here"
 # shellcheck source=environment.sh
 source ./environment.sh
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm
-    pytest pytest_cov pytest_timeout hypothesis ruff mypy importlinter)
+    pytest pytest_cov pytest_timeout xdist hypothesis ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
 
 step() {
@@ -25,4 +25,4 @@ if command -v shellcheck >/dev/null; then
 else
     echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
 fi
-step "tests" "$python" -m pytest --cov=wan_ddp --cov-report=term:skip-covered "$@"
+step "tests" "$python" -m pytest -n 2 --dist loadfile --cov=wan_ddp --cov-report=term:skip-covered "$@"

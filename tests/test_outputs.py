@@ -1,6 +1,5 @@
 """A final name only ever holds a whole video, its record comes last, and nothing that was there before is lost."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories import make_job
+from factories import fill, make_job
 
 from wan_ddp.errors import MachineError, StorageError
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
@@ -82,26 +81,6 @@ def living() -> Iterator[str]:
     yield own_token(process.pid)
     process.kill()
     process.wait()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path, num_bytes_left: int) -> None:
-    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
-    with (disk / "filler").open("r+b") as file:
-        file.truncate((disk / "filler").stat().st_size - num_bytes_left)
 
 
 # Publishing
