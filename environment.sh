@@ -8,7 +8,9 @@ python=
 
 lacking_packages() {  # interpreter, module names: prints what it lacks; fails if it is no Python of a version that works
     "$1" - "${@:2}" 2>/dev/null <<'PYTHON'
-import importlib.util, sys
+import sys
+sys.path = [entry for entry in sys.path if entry]  # not the working directory, where a file may be called torch.py
+import importlib.util
 if not (3, 10) <= sys.version_info < (3, 14):
     sys.exit(1)
 print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))
@@ -26,6 +28,15 @@ find_environment() {  # module names: sets $python to an environment that has th
     return 1
 }
 
+find_current_environment() {  # requirements file, module names: the same, but a .venv of other requirements will not do
+    find_environment "${@:2}" && { [[ $python != "$environment_root"/.venv/* ]] ||
+        grep -qxF "$(stamp_of "$1")" "$environment_root/.venv/.installed" 2>/dev/null; }
+}
+
+stamp_of() {  # requirements file: the line that says in .venv/.installed that these very requirements are installed
+    echo "$(basename "$1") $(cat "$1" "$environment_root/requirements.txt" "$environment_root/constraints.txt" | cksum)"
+}
+
 find_base_python() {  # prints an interpreter that a .venv can be made with
     local candidate
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11 python3.10; do
@@ -38,10 +49,8 @@ find_base_python() {  # prints an interpreter that a .venv can be made with
 }
 
 make_environment() {  # requirements file, module names: sets $python, installing what is missing
-    local requirements=$1 base stamp="$environment_root/.venv/.installed" wanted
-    wanted=$(cat "$requirements" "$environment_root/requirements.txt" "$environment_root/constraints.txt" | cksum)
-    if find_environment "${@:2}" && { [[ $python != "$environment_root"/.venv/* ]] ||
-        grep -qxF "$(basename "$requirements") $wanted" "$stamp" 2>/dev/null; }; then
+    local requirements=$1 base size=
+    if find_current_environment "$@"; then
         return
     fi
     if [[ ! -x $environment_root/.venv/bin/python ]]; then
@@ -51,15 +60,16 @@ make_environment() {  # requirements file, module names: sets $python, installin
             return 1
         fi
         echo "setup: making .venv with $base ($("$base" --version))"
-        "$base" -m venv "$environment_root/.venv" || return 1
+        PYTHONSAFEPATH=1 "$base" -m venv "$environment_root/.venv" || return 1
     fi
     python=$environment_root/.venv/bin/python
-    echo "setup: installing $(basename "$requirements") into .venv (torch with its CUDA libraries is 3 GB: some minutes)"
-    if ! "$python" -m pip install --disable-pip-version-check -r "$requirements" \
+    [[ -z $(lacking_packages "$python" torch) ]] || size=" (torch with its CUDA libraries is 3 GB: some minutes)"
+    echo "setup: installing $(basename "$requirements") into .venv$size"
+    if ! PYTHONSAFEPATH=1 "$python" -m pip install --disable-pip-version-check -r "$requirements" \
         -c "$environment_root/constraints.txt" | grep -v "already satisfied"; then
         echo "error: the packages could not be installed; see pip's message above, mend it and start again:" \
             "what was installed stays" >&2
         return 1
     fi
-    echo "$(basename "$requirements") $wanted" >>"$stamp"
+    stamp_of "$requirements" >>"$environment_root/.venv/.installed"
 }

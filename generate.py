@@ -8,6 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from wan_ddp.entry import enter, leave
+
+if __name__ == "__main__":
+    enter(os.environ)  # what follows takes a moment to import
+
 from wan_ddp.conclude import read_verdict
 from wan_ddp.errors import EXIT_UNUSABLE, Stopped, UnusableError
 from wan_ddp.manifest import read_manifest
@@ -20,8 +25,9 @@ from wan_ddp.signals import Signals
 
 
 def main(argv: Sequence[str]) -> int:
-    Signals().install()
+    signals = Signals()
     try:
+        signals.install()
         settings = parse(argv, os.environ)
         if settings.action == "verdict":
             return read_verdict(settings)
@@ -32,14 +38,17 @@ def main(argv: Sequence[str]) -> int:
         ready = check(settings, jobs, rank)
         if settings.action == "check":
             return show_num_ranks(settings, ready)
-        return run(settings, rank, ready, os.environ)
+        return run(settings, rank, ready, os.environ, signals)
     except UnusableError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     except Stopped as stopped:
         return stopped.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

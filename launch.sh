@@ -34,58 +34,107 @@ source "$here/environment.sh"
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm)
 
 demo=false
+action=
 for argument in "$@"; do
     case $argument in
         --demo) demo=true ;;
+        --dry-run | --check | --verdict) action=$argument ;;
         --help | -h)
             usage
             if find_environment "${packages[@]}"; then
                 echo
-                "$python" "$here/generate.py" --help
+                PYTHONPATH=$here "$python" "$here/generate.py" --help
             fi
             exit 0
             ;;
     esac
 done
 
-make_environment "$here/requirements.txt" "${packages[@]}" || exit 2
-export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
-if $demo; then
-    echo "launch: the demo's model has random weights, so its videos are noise: what it shows is the path"
-    "$python" -m wan_ddp references make --demo || exit 2
-fi
+check_count() {  # name, value, smallest allowed
+    if ! [[ $2 =~ ^[0-9]{1,4}$ ]] || ((10#$2 < $3)); then
+        echo "error: $1 is '$2' in the environment; it must be an integer from $3 to 9999" >&2
+        exit 2
+    fi
+}
+check_count WAN_NUM_RANKS "${WAN_NUM_RANKS:-1}" 1
+check_count WAN_MAX_RESTARTS "${WAN_MAX_RESTARTS:-3}" 0
 
-echo "launch: checking the manifest, references, model, machine and output folder"
-allowed=$("$python" "$here/generate.py" "$@" --check) || exit $?
-num_ranks=${WAN_NUM_RANKS:-$allowed}
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(("$(nproc)" > num_ranks ? "$(nproc)" / num_ranks : 1))}
-WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
-export WAN_RUN_ID
-
-# torchrun gets a process group of its own, so that a signal reaches it once, from here; a second Ctrl-C ends it at once,
-# and its ranks with it.
+# Every step is a process group of its own, so that a signal reaches it once, from here, and a second Ctrl-C ends it all
+# at once: torchrun's agent, its ranks and their workers each die with their parents.
 stopped_by=0
-torchrun_pid=
+group=
 stop() {  # exit code, signal
-    ((stopped_by)) && kill -KILL -- "-$torchrun_pid" 2>/dev/null
-    stopped_by=$1
-    kill "-$2" "$torchrun_pid" 2>/dev/null || true
+    if ((!stopped_by)); then
+        stopped_by=$1 stopping=$2
+        [[ -z $group ]] || kill "-$2" -- "-$group" 2>/dev/null || true
+    elif [[ $2 == INT && -n $group ]]; then
+        kill -KILL -- "-$group" 2>/dev/null || true
+    fi
 }
 trap 'stop 143 TERM' TERM HUP
 trap 'stop 130 INT' INT
 
-echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
-set -m
-"$python" -m wan_ddp.agent --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
-    --rdzv-endpoint=localhost:0 --max-restarts="${WAN_MAX_RESTARTS:-3}" "$here/generate.py" "$@" &
-torchrun_pid=$!
-set +m
-# A trapped signal interrupts wait; only a second wait sees torchrun's own end.
-while kill -0 "$torchrun_pid" 2>/dev/null; do
-    wait "$torchrun_pid" || true
-done
-if ((stopped_by)); then
-    echo "launch: stopped; the same command goes on where this run stopped" >&2
+step() {  # command: its exit status; ends this script if a signal came
+    local status=0
+    end_if_stopped
+    set -m
+    "$@" &
+    group=$!
+    set +m
+    ((!stopped_by)) || kill "-$stopping" -- "-$group" 2>/dev/null || true
+    wait "$group" 2>/dev/null || status=$?
+    # A trapped signal interrupts wait; only another wait sees the step's own end.
+    while ((stopped_by)) && kill -0 "$group" 2>/dev/null; do
+        wait "$group" 2>/dev/null || true
+    done
+    group=
+    end_if_stopped
+    return "$status"
+}
+
+end_if_stopped() {
+    ((stopped_by)) || return 0
+    trap '' PIPE  # the terminal may be gone
+    echo "launch: stopped; the same command goes on where this run stopped" >&2 2>/dev/null || true
     exit "$stopped_by"
+}
+
+if ! find_current_environment "$here/requirements.txt" "${packages[@]}"; then
+    step make_environment "$here/requirements.txt" "${packages[@]}" >&2 || exit 2
+    find_current_environment "$here/requirements.txt" "${packages[@]}" || exit 2  # a step cannot set $python here
 fi
-"$python" "$here/generate.py" "$@" --verdict
+# Without the working directory, where a file may be called torch.py.
+export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1
+
+if [[ -n $action && $action != --check ]]; then
+    exec "$python" "$here/generate.py" "$@"
+fi
+# A rank's own, which torchrun sets: left over from somewhere else, they would be taken for this machine's.
+unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE TORCHELASTIC_RESTART_COUNT
+unset TORCHELASTIC_RUN_ID
+if $demo; then
+    # Into references-demo/ beside this file, where manifests/demo.jsonl looks for them.
+    step env -C "$here" "$python" -m wan_ddp references make --demo >&2 || exit 2
+fi
+if [[ -n $action ]]; then
+    exec "$python" "$here/generate.py" "$@"
+fi
+
+echo "launch: checking the manifest, references, model, machine and output folder"
+exec {answer}<> <(:)  # a pipe, open at both ends
+step env LOCAL_WORLD_SIZE="${WAN_NUM_RANKS:-1}" "$python" "$here/generate.py" "$@" --check >&"$answer" || exit $?
+read -r -t 1 allowed <&"$answer"
+exec {answer}>&-
+num_ranks=${WAN_NUM_RANKS:-$allowed}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(("$(nproc)" > num_ranks ? "$(nproc)" / num_ranks : 1))}
+WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
+export WAN_RUN_ID WAN_LAUNCH_PID=$$
+
+echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
+status=0
+step "$python" -m wan_ddp.agent --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
+    --rdzv-endpoint=localhost:0 --max-restarts="${WAN_MAX_RESTARTS:-3}" "$here/generate.py" "$@" || status=$?
+case $status in
+    2 | 130 | 143) exit "$status" ;;  # no verdict: unusable after all, or somebody else stopped the agent
+esac
+step "$python" "$here/generate.py" "$@" --verdict || exit $?

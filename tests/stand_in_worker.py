@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from wan_ddp.job import Job
 from wan_ddp.process import die_with_parent, own_token
-from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped
+from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped, Superseded
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class StandIn:
     journal: Path
     loads: Sequence[str] = ()
 
-    def start(self, connection: Connection) -> BaseProcess:
+    def start(self, connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess:
+        self.note("asked", len({job.prompt for job in jobs}), "offload" if offload else "plain")
         process = multiprocessing.get_context("spawn").Process(target=_main, args=(self, connection))
         process.start()
         return process
@@ -61,6 +63,7 @@ def _main(stand_in: StandIn, connection: Connection) -> None:
         attempt = sum(entry[0] == str(job.seed) for entry in stand_in.entries("order"))
         upcoming = order.upcoming.job.seed if order.upcoming else "nothing"
         stand_in.note("order", job.seed, upcoming, own_token())
+        stand_in.note("claim", order.claim.generation)
         for action in actions[min(attempt, len(actions) - 1)].split("+"):
             _act(action, stand_in, connection)
 
@@ -69,11 +72,19 @@ def _act(action: str, stand_in: StandIn, connection: Connection) -> None:
     verb, _, detail = action.partition(":")
     if verb == "publish":
         connection.send(Published())
+    elif verb == "superseded":
+        connection.send(Superseded())
+    elif verb == "publish_when_told_to_end":
+        signal.signal(signal.SIGTERM, lambda *_: (connection.send(Published()), sys.exit(143)))
     elif verb == "step":
         step, num_steps = map(int, detail.split("/"))
         connection.send(Stepped(step, num_steps))
     elif verb == "fail":
         connection.send(Failed(detail, f"told to fail with {detail}"))  # type: ignore[arg-type]
+    elif verb == "disk_full":
+        connection.send(Failed("io", "No space left on device", disk_full=True))
+    elif verb == "say":
+        print(detail, file=sys.stderr, flush=True)
     elif verb == "die":
         os.kill(os.getpid(), getattr(signal, detail or "SIGKILL"))
     elif verb == "die_inside_a_message":

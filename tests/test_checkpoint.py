@@ -18,7 +18,16 @@ from safetensors.torch import load_file
 from wan_ddp.errors import ModelError
 from wan_ddp.job import Job
 from wan_ddp.wan.architectures import ARCHITECTURES, BY_NAME, HASHES, UMT5_XXL, WAN_VAE, architecture_hash
-from wan_ddp.wan.checkpoint import DIT, INDEX, TEXT_ENCODER, VAE, check_mechanisms, find_checkpoint
+from wan_ddp.wan.checkpoint import (
+    DIT,
+    INDEX,
+    TEXT_ENCODER,
+    TOKENIZER,
+    VAE,
+    check_meant,
+    check_mechanisms,
+    find_checkpoint,
+)
 from wan_ddp.wan.download import download
 from wan_ddp.wan.headers import read_header
 from wan_ddp.wan.random_checkpoint import _split, make_checkpoint, published_shapes
@@ -261,6 +270,39 @@ def test_the_identity_is_of_the_content_not_of_the_place(made: Path, tiny: Path)
     (tiny / DIT_FILE).write_bytes(content.replace(b"seed 0", b"seed 1", 1))
     assert find_checkpoint(tiny).identity != identity
     assert find_checkpoint(made / "sharded").identity != identity
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"version": "1.0", "mod', "is not JSON (Unterminated string"),
+        (b"<html>not found</html>", "is not JSON (Expecting value"),
+        (b"\xff\xfe\xff\xff", "is not JSON ("),
+        (b"[" * 100_000, "is not JSON ("),
+        (b"null", "is not a JSON object"),
+    ],
+)
+def test_a_tokenizer_that_does_not_parse_is_refused_before_a_run(
+    tiny: Path, name: str, content: bytes, why: str
+) -> None:
+    found = find_checkpoint(tiny)
+    assert check_meant(found, "tiny") is found
+    (tiny / TOKENIZER / name).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        check_meant(find_checkpoint(tiny), "tiny")
+    assert f"damaged in {tiny}: {TOKENIZER / name} {why}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stand_in_is_refused_where_another_model_was_asked_for(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        check_meant(find_checkpoint(tiny), "Wan2.1-T2V-14B")
+    assert f"{tiny} holds tiny, which makes noise, and Wan2.1-T2V-14B was asked for" in str(caught.value)
+    assert str(caught.value).endswith("or ask for --model tiny")
+    vace = tmp_path / "vace"
+    make_checkpoint(vace, "tiny-vace")
+    assert check_meant(find_checkpoint(vace), "tiny-vace").name == "tiny-vace"
 
 
 def test_mechanisms_that_the_checkpoint_cannot_do_are_refused(tiny: Path) -> None:

@@ -18,7 +18,7 @@ from wan_ddp.survey import Task
 from wan_ddp.verdict import Failure, Finding
 
 STARTED = datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
-STATE = RankState("run", 0, 0, 0, 4711, num_done=1)
+STATE = RankState("run", 0, 0, 0, "0-0-4711-0", num_done=1)
 VERIFIED = Finding("verified")
 FAILED = Finding("failed", "boom", Failure("f", "boom", "out_of_memory", 1, "run"))
 MISSING = Finding("missing", "it was never made")
@@ -29,6 +29,13 @@ CHANGED = Finding("changed", "seed was 1 and is 42")
 def settings_for(output: Path, *flags: str, run_id: str = "run") -> Settings:
     output.mkdir(exist_ok=True)
     return parse(["--output", str(output), *flags], {"WAN_RUN_ID": run_id})
+
+
+def own_report(output: Path) -> Path:
+    """The run's own copy of the report, from which its exit code is read."""
+    folder = output / "logs" / ".run-run"
+    folder.mkdir(parents=True)
+    return folder / "report.json"
 
 
 def conclude_with(settings: Settings, *findings: Finding) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def test_the_report_on_disk_is_the_verdict(tmp_path: Path) -> None:
     assert verdict["ranks"] == [asdict(STATE)]
     assert verdict["silent_ranks"] == [3]
     assert (verdict["expected"], verdict["verified"], verdict["complete"]) == (2, 1, False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["missing.jsonl", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "missing.jsonl", "report.json"]
 
 
 def test_the_re_run_list_holds_every_job_without_a_verified_video(tmp_path: Path) -> None:
@@ -80,31 +87,42 @@ def test_an_old_report_does_not_speak_for_a_new_run(tmp_path: Path) -> None:
     assert read_verdict(settings_for(tmp_path, run_id="another")) == 1
 
 
+def test_the_report_of_another_run_on_the_same_folder_takes_no_verdict_away(tmp_path: Path) -> None:
+    conclude_with(settings_for(tmp_path), VERIFIED)
+    (tmp_path / "report.json").write_text('{"run_id": "another", "complete": false}')
+    assert read_verdict(settings_for(tmp_path)) == 0
+
+
 def test_a_run_without_a_report_is_incomplete(tmp_path: Path) -> None:
     assert read_verdict(settings_for(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("content", ["[]", '"run"', "null", '{"complete": true}', '{"run_id": "run", "complete": 1}'])
 def test_a_report_that_does_not_say_complete_in_as_many_words_is_not(tmp_path: Path, content: str) -> None:
-    (tmp_path / "report.json").write_text(content)
+    own_report(tmp_path).write_text(content)
     assert read_verdict(settings_for(tmp_path)) == 1
 
 
 def test_a_report_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text('{"run_id": ')
+    own_report(tmp_path).write_text('{"run_id": ')
     with pytest.raises(UnusableError, match=r"report\.json: cannot be read"):
         read_verdict(settings_for(tmp_path))
 
 
 def test_the_summary_counts_per_category_and_says_what_is_wrong_and_how_to_go_on(tmp_path: Path) -> None:
     verdict = conclude_with(settings_for(tmp_path), VERIFIED, FAILED, MISSING, CORRUPT)
+    verdict["ranks"][0]["error"] = "the GPU is given up"
     lines = summary(verdict, tmp_path).splitlines()
     assert lines == [
         "  camera_motion      1 of     4",
         f"  {make_job(seed=1).id}: failed (out_of_memory): boom",
         f"  {make_job(seed=3).id}: corrupt: its video is gone",
+        "  rank 0 ended early: the GPU is given up",
+        "  rank 3 never came to the barrier",
         "not complete: 1 of 4 videos are there and verified (1 failed, 1 missing, 1 corrupt)",
-        f"run the same command again to make the rest, or the list {tmp_path / 'missing.jsonl'} alone",
+        "what failed stays given up; --retry-failed tries it again",
+        "run the same command again to make the rest",
+        f"all that is not there: {tmp_path / 'missing.jsonl'}, a manifest with the errors in it",
     ]
 
 
@@ -112,6 +130,7 @@ def test_the_summary_of_a_complete_run_says_where_the_videos_are(tmp_path: Path)
     verdict = conclude_with(settings_for(tmp_path), VERIFIED, VERIFIED)
     assert summary(verdict, tmp_path).splitlines() == [
         "  camera_motion      2 of     2",
+        "  rank 3 never came to the barrier",
         f"complete: 2 of 2 videos are there and verified, in {tmp_path}",
     ]
 

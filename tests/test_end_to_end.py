@@ -1,113 +1,14 @@
 """The commands as a user gives them: real torchrun, real H.264 files, the real pipeline on the tiny checkpoint."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from factories import fill
+from experiment import Experiment, finish
 
-from wan_ddp.video import probe, write_mp4
-
-ROOT = Path(__file__).resolve().parent.parent
-SIZE = {"width": 64, "height": 64, "num_frames": 5, "num_inference_steps": 2}
-LONG = 300  # steps: long enough to be caught in the middle of a job
-TIMEOUT = 150
-
-
-@dataclass
-class Experiment:
-    """A folder with references, a manifest and an output folder, and the commands run on them."""
-
-    folder: Path
-    jobs: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "output"
-
-    @property
-    def manifest(self) -> Path:
-        path = self.folder / "manifest.jsonl"
-        path.write_text("".join(json.dumps(job, ensure_ascii=False) + "\n" for job in self.jobs), encoding="utf-8")
-        return path
-
-    def add(
-        self, category: str, name: str, *, num_frames: int = 5, seeds: Sequence[int] = (42, 142), **job: Any
-    ) -> Path:
-        """A reference of a moving square, and a job for each seed."""
-        path = self.folder / "references" / f"{name}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        frames = np.full((num_frames, 64, 64, 3), 90, np.uint8)
-        for number, frame in enumerate(frames):
-            frame[20:40, 4 * number % 40 : 4 * number % 40 + 20] = (250, 120, 30)
-        write_mp4(path, frames, 15)
-        base = {"category": category, "reference": f"references/{name}.mp4", "prompt": f"a cat walks 一只猫, {name}"}
-        self.jobs += [base | {"prompt_index": 0, "seed": seed} | SIZE | job for seed in seeds]
-        return path
-
-    def flags(self, *more: str) -> list[str]:
-        return ["--manifest", str(self.manifest), "--output", str(self.output), "--model", "tiny", *more]
-
-    def launch(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return finish(self.start("bash", "launch.sh", *self.flags(*more)))
-
-    def generate(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return finish(self.start(sys.executable, "generate.py", *self.flags(*more)))
-
-    def start(self, *command: str) -> "subprocess.Popen[str]":
-        # The interpreter of these tests is the active environment; a session of its own, as a terminal would give it.
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environ = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads((self.output / "report.json").read_text(encoding="utf-8"))
-        return report
-
-    def digests(self) -> dict[str, str]:
-        """The videos' digests as their records say them."""
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in self.output.glob("*/*/seed_*.json")]
-        return {record["id"]: record["video"]["sha256"] for record in records}
-
-    def log(self, process: int = 0) -> str:
-        return (self.output / "logs" / f"gpu0_process{process}.log").read_text(encoding="utf-8")
-
-    def hidden(self) -> list[str]:
-        """What lies under hidden names beside the videos."""
-        return [path.name for path in self.output.glob("*/*/.*")]
-
-
-def finish(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
-    try:
-        stdout, stderr = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
+from wan_ddp.video import probe
 
 
 @pytest.fixture
@@ -223,61 +124,6 @@ def test_changed_settings_are_refused_then_kept_or_made_anew(launched: Launched)
     assert changed == {"single_object/ref_ball_64x64/seed_42_prompt_0"}
 
 
-def test_a_launch_that_gets_sigterm_leaves_no_process_and_goes_on_when_asked(experiment: Experiment) -> None:
-    experiment.add("camera_motion", "pan", num_inference_steps=LONG)
-    process = experiment.start("bash", "launch.sh", *experiment.flags())
-    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
-    process.terminate()
-    stopped = finish(process)
-    assert stopped.returncode == 143, stopped.stderr
-    wait_for(lambda: living(experiment) == [])
-    assert not (experiment.output / "report.json").exists()
-    result = experiment.generate()
-    assert result.returncode == 0, result.stderr
-    assert experiment.report()["verified"] == 2
-    assert experiment.hidden() == []
-
-
-@pytest.mark.parametrize("command", [("bash", "launch.sh"), (sys.executable, "generate.py")])
-def test_ctrl_c_ends_a_run_with_130_and_no_process_left(experiment: Experiment, command: tuple[str, ...]) -> None:
-    experiment.add("camera_motion", "pan", num_inference_steps=LONG)
-    process = experiment.start(*command, *experiment.flags())
-    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
-    result = finish(process)
-    assert result.returncode == 130, result.stderr
-    wait_for(lambda: living(experiment) == [])
-    assert "goes on where this run stopped" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_a_worker_that_is_killed_costs_no_video(experiment: Experiment) -> None:
-    experiment.add("camera_motion", "pan", seeds=[42], num_inference_steps=LONG)
-    process = experiment.start(sys.executable, "generate.py", *experiment.flags())
-    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
-    (worker,) = [pid for pid in living(experiment) if "multiprocessing.spawn" in command_line(pid)]
-    os.kill(worker, signal.SIGKILL)
-    result = finish(process)
-    assert result.returncode == 0, result.stderr
-    assert "the worker was killed by SIGKILL" in experiment.log()
-
-
-def test_a_disk_that_fills_fails_the_videos_that_do_not_fit_and_keeps_the_others(
-    experiment: Experiment, small_disk: Path
-) -> None:
-    experiment.add("camera_motion", "pan", seeds=range(8))
-    flags = ["--manifest", str(experiment.manifest), "--output", str(small_disk), "--model", "tiny"]
-    fill(small_disk, 128 * 1024)
-    result = finish(experiment.start(sys.executable, "generate.py", *flags))
-    assert result.returncode == 1, result.stderr
-    assert "No space left on device" in result.stderr
-    videos = list(small_disk.glob("*/*/*.mp4"))
-    assert 0 < len(videos) < 8
-    assert all(probe(video).num_frames == 5 for video in videos)
-    (small_disk / "filler").unlink()
-    assert finish(experiment.start(sys.executable, "generate.py", *flags)).returncode == 0
-
-
 def test_more_ranks_than_the_gpus_allow_are_refused_before_anything_is_made(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,29 +158,3 @@ def test_what_cannot_be_used_is_said_in_a_line_with_exit_code_2(experiment: Expe
     result = experiment.generate()
     assert result.returncode == 2
     assert "manifest.jsonl:1: num_frames is 80; it must be 4n+1" in result.stderr
-
-
-def states(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    for path in experiment.output.glob("logs/.rank*.json"):
-        yield json.loads(path.read_text())
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def living(experiment: Experiment) -> list[int]:
-    """Every process that has the experiment's folder open, in its command line, or as an ancestor's."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                log = str((entry / "fd" / "2").readlink())
-            except OSError:
-                log = ""
-            if str(experiment.folder) in command_line(int(entry.name)) or str(experiment.folder) in log:
-                found.append(int(entry.name))
-    return found

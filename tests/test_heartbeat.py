@@ -12,7 +12,7 @@ import pytest
 from wan_ddp import heartbeat
 from wan_ddp.heartbeat import Heartbeat, RankState, read_state
 
-STATE = RankState("run", rank=3, gpu=1, process=1, pid=4711, num_jobs=10)
+STATE = RankState("run", rank=3, gpu=1, process=1, token="0-0-4711-0", num_jobs=10)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_state_is_on_disk_and_its_beat_goes_on(tmp_path: Path) -> None:
         heart.update(phase="working", job="a/b/c", step=2, num_steps=50)
         later = wait_for_beat(path, first.beat + 3)
     assert (later.phase, later.job, later.step, later.num_steps) == ("working", "a/b/c", 2, 50)
-    assert (later.rank, later.pid, later.num_jobs) == (3, 4711, 10)
+    assert (later.rank, later.token, later.num_jobs) == (3, "0-0-4711-0", 10)
 
 
 def test_the_last_word_is_written_at_the_end_even_before_the_first_beat_is_due(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_beat_of_a_killed_rank_stands_still(tmp_path: Path) -> None:
     code = (
         "import time; from pathlib import Path; from wan_ddp import heartbeat; heartbeat.BEAT_SECONDS = 0.02\n"
         "from wan_ddp.heartbeat import Heartbeat, RankState\n"
-        f"with Heartbeat(Path({str(path)!r}), RankState('run', 0, 0, 0, 1)): time.sleep(60)"
+        f"with Heartbeat(Path({str(path)!r}), RankState('run', 0, 0, 0, '0-0-1-0')): time.sleep(60)"
     )
     rank = subprocess.Popen([sys.executable, "-c", code])
     try:

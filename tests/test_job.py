@@ -1,5 +1,7 @@
 """A job's name and what decides its pixels."""
 
+import hashlib
+import json
 from dataclasses import fields, replace
 from typing import Any
 
@@ -8,7 +10,7 @@ from factories import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Conditions, Job, fingerprint, fingerprint_inputs
+from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Conditions, Job, fingerprint, fingerprint_inputs, identify
 
 # Another valid value for every field, and whether the pixels may differ with it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {
@@ -108,6 +110,49 @@ def test_control_counts_only_where_it_is_used(mechanism: str, depends: bool) -> 
 @given(st.permutations(sorted(fingerprint_inputs(make_job(), Conditions(), "digest").items())))
 def test_a_fingerprint_does_not_depend_on_the_order_of_its_inputs(items: list[tuple[str, Any]]) -> None:
     assert fingerprint(dict(items)) == mark(make_job(), Conditions(), "digest")
+
+
+texts = st.text(st.characters(codec="utf-8"))
+numbers = st.sampled_from([0.0, -0.0, 5, 5.0, 1, 1.0, True, 1e-7, 1e22])
+
+
+@given(
+    st.lists(
+        st.builds(
+            make_job,
+            prompt=texts,
+            negative_prompt=texts,
+            mechanism=st.sampled_from(["v2v", "none", "vace", "fun_control"]),
+            seed=st.integers(0, 2**63 - 1),
+            cfg_scale=numbers,
+            fps=numbers,
+        ),
+        max_size=4,
+    ),
+    st.builds(
+        Conditions,
+        control=st.sampled_from(["as-is", "gray"]),
+        tiled=st.booleans(),
+        lora=st.sampled_from([(), ("a:1", '"')]),
+        model=texts,
+    ),
+    st.lists(texts, min_size=4, max_size=4),
+)
+def test_jobs_identified_together_have_the_fingerprints_that_each_has_alone(
+    jobs: list[Job], conditions: Conditions, digests: list[str]
+) -> None:
+    for job, digest in zip(jobs, digests, strict=False):
+        inputs, found = identify(job, conditions, digest)
+        assert inputs == fingerprint_inputs(job, conditions, digest)
+        assert repr(inputs["cfg_scale"]) == repr(job.cfg_scale)
+        canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        assert found == fingerprint(inputs) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("model", "digest"), [(None, "digest"), ("m", None), (None, None)])
+def test_what_is_not_known_has_no_fingerprint(model: str | None, digest: str | None) -> None:
+    assert identify(make_job(), Conditions(model=model), digest)[1] is None
+    assert (identify(make_job(mechanism="none"), Conditions(model=model), digest)[1] is None) is (model is None)
 
 
 def test_fingerprints_stay_what_they_were() -> None:

@@ -57,6 +57,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
 
 STRENGTH = "it must be above 0 and below 1, with v2v only"
 CATEGORY = "it must be a file name: not empty, not . or .., no / or \\ or control character, at most 200 bytes"
+TAKEN = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
 SIZE = "it must be a multiple of 16, from 16 to 4096"
 FRAMES = "it must be 4n+1 from 5 to 1001, such as 77 or 81"
 FPS = "it must be a number above 0, at most 240"
@@ -165,6 +166,9 @@ BAD_LINES = [
     (line(num_frames=1005), f"num_frames is 1005; {FRAMES}"),
     (line(num_frames=-3), f"num_frames is -3; {FRAMES}"),
     (line(fps=0), f"fps is 0; {FPS}"),
+    (line(fps=0.0000001), "fps is 1e-07, too slow for an MP4; it must be 1e-06 or more"),
+    (line(category="logs"), 'category is "logs", where the run\'s own files lie; it must be another name'),
+    (line(category=".claims"), 'category is ".claims", where the run\'s own files lie; it must be another name'),
     (line(fps=240.5), f"fps is 240.5; {FPS}"),
     (line(num_inference_steps=0), f"num_inference_steps is 0; {STEPS}"),
     (line(num_inference_steps=1001), f"num_inference_steps is 1001; {STEPS}"),
@@ -256,7 +260,7 @@ def test_every_field_that_may_be_missing_has_a_default_and_only_the_five_must_be
         {"num_frames": 1001},
         {"fps": 240},
         {"fps": 23.976},
-        {"fps": 0.01},
+        {"fps": 0.000001},
         {"num_inference_steps": 1},
         {"num_inference_steps": 1000},
         {"cfg_scale": 0},
@@ -318,6 +322,21 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ManifestError) as caught:
             read_manifest(path, {})
         assert caught.value.problems == [f"{path}: cannot be read: {reason}; give a JSON Lines file"]
+
+
+def test_a_manifest_that_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(path, {})
+        assert caught.value.problems == [f"{path}: is a pipe, socket or device; give a JSON Lines file"]
+
+
+def test_a_category_takes_no_name_that_the_output_folder_needs(manifests: Manifests) -> None:
+    problems = manifests.problems("\n".join(line(category=name) for name in TAKEN))
+    assert [problem.partition(" is ")[2].partition(",")[0] for problem in problems] == [f'"{name}"' for name in TAKEN]
+    for name in ("Logs", "logs2", "report", "claims", ".hidden"):
+        assert manifests.read(line(category=name))
 
 
 @pytest.mark.parametrize(
@@ -460,7 +479,7 @@ def jobs(draw: st.DrawFn) -> Job:
     mechanism = draw(st.sampled_from(["v2v", "none", "vace", "fun_control"]))
     strength = st.floats(0, 1, exclude_min=True, exclude_max=True) if mechanism == "v2v" else st.just(1.0)
     return Job(
-        category=draw(file_names),
+        category=draw(file_names.filter(lambda name: name not in TAKEN)),
         reference=os.path.normpath("/".join(["", *draw(st.lists(file_names, min_size=1, max_size=3))])),
         prompt=draw(texts.filter(str.strip)),
         prompt_index=draw(st.integers(0, 10**30)),
@@ -471,7 +490,7 @@ def jobs(draw: st.DrawFn) -> Job:
         width=draw(sizes),
         height=draw(sizes),
         num_frames=draw(st.integers(1, 250)) * 4 + 1,
-        fps=draw(st.floats(0, 240, exclude_min=True)),
+        fps=draw(st.floats(1e-6, 240)),
         num_inference_steps=draw(st.integers(1, 1000)),
         cfg_scale=draw(st.floats(0, 100)),
         sigma_shift=draw(st.floats(0, 100, exclude_min=True)),

@@ -1,5 +1,6 @@
 """A final name only ever holds a whole video, its record comes last, and nothing that was there before is lost."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 from factories import fill, make_job
 
-from wan_ddp.errors import MachineError, StorageError
+from wan_ddp.errors import DiskFullError, JobError, MachineError, StorageError, SupersededError
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.process import own_token
+from wan_ddp.steps import Header, SavedSteps, save_steps
 from wan_ddp.verdict import Failure, VideoFile
 from wan_ddp.video import Frames, probe
 
@@ -122,8 +124,11 @@ def test_while_a_video_is_written_no_name_ends_in_mp4_or_json(outputs: Outputs) 
 def test_a_video_that_is_not_what_the_job_asked_for_is_not_published(outputs: Outputs, changes: dict[str, int]) -> None:
     publish(outputs)
     before = files(outputs)
-    with pytest.raises(StorageError, match=r"the written video has \(.*\) frames, width and height at .* asked for"):
+    with pytest.raises(
+        JobError, match=r"the written video has \(.*\) frames, width and height at .* asked for"
+    ) as caught:
         outputs.publish(JOB, frames_of(replace(JOB, **changes)), describe(JOB))
+    assert caught.value.kind == "error", "the disk is not at fault: trying again would not help"
     assert files(outputs) == before
 
 
@@ -168,6 +173,91 @@ def test_the_same_video_without_a_record_is_only_given_one(outputs: Outputs) -> 
 
 def test_videos_of_one_job_made_twice_are_the_same_bytes(outputs: Outputs, tmp_path: Path) -> None:
     assert publish(outputs) == publish(Outputs(tmp_path / "again"))
+
+
+def test_a_video_that_may_not_be_put_in_place_changes_nothing(outputs: Outputs) -> None:
+    publish(outputs)
+    save_steps(outputs.steps(JOB), state_of(JOB))
+    before = files(outputs)
+    asked = []
+
+    def stands() -> bool:
+        asked.append(len(files(outputs)) - len(before))
+        return False
+
+    with pytest.raises(SupersededError, match=f"{JOB.id}: another process has taken it over"):
+        outputs.publish(JOB, frames_of(JOB, seed=1), describe(JOB), stands)
+    assert files(outputs) == before
+    assert asked == [2], "it is asked once, when the video and its record are written"
+
+
+def test_whether_a_video_may_be_put_in_place_that_cannot_be_seen_is_trouble_of_the_disk(outputs: Outputs) -> None:
+    def stands() -> bool:
+        raise OSError(errno.ESTALE, "Stale file handle", "claims")
+
+    outputs.prepare(JOB)
+    with pytest.raises(StorageError, match="claims: Stale file handle; nothing was published"):
+        outputs.publish(JOB, frames_of(JOB), describe(JOB), stands)
+    assert files(outputs) == {}
+
+
+# The state of a video under way
+
+
+def state_of(job: Job, fingerprint_of_it: str = "") -> SavedSteps:
+    return SavedSteps(Header(fingerprint_of_it or fingerprint(inputs_of(job)), 10, 50), b"latents")
+
+
+def test_a_published_video_needs_its_state_no_more_and_others_keep_theirs(outputs: Outputs) -> None:
+    other = make_job(seed=7)
+    outputs.prepare(JOB)
+    for job in (JOB, other):
+        save_steps(outputs.steps(job), state_of(job))
+    publish(outputs)
+    assert sorted(files(outputs)) == sorted(
+        [f"{JOB.id}.json", f"{JOB.id}.mp4", str(outputs.steps(other).relative_to(outputs.root))]
+    )
+
+
+def test_a_state_that_cannot_be_removed_leaves_the_video_published(outputs: Outputs) -> None:
+    outputs.steps(JOB).mkdir(parents=True)
+    publish(outputs)
+    assert state(outputs, full=True) == "verified"
+
+
+def test_a_sweep_removes_the_state_of_a_video_that_is_there(outputs: Outputs) -> None:
+    publish(outputs)
+    before = files(outputs)
+    save_steps(outputs.steps(JOB), state_of(JOB))
+    outputs.sweep()
+    assert files(outputs) == before
+
+
+def test_a_sweep_leaves_the_state_of_a_video_that_is_not_there_or_of_other_settings(outputs: Outputs) -> None:
+    outputs.prepare(JOB)
+    save_steps(outputs.steps(JOB), state_of(JOB))
+    outputs.sweep()
+    assert outputs.steps(JOB).exists()
+    publish(outputs)
+    save_steps(outputs.steps(JOB), state_of(JOB, "f" * 64))  # it is made anew with other settings
+    outputs.sweep()
+    assert outputs.steps(JOB).exists()
+    save_steps(outputs.steps(JOB), state_of(JOB))
+    with outputs.video(JOB).open("r+b") as file:  # it is made anew because it was damaged
+        file.truncate(100)
+    outputs.sweep()
+    assert outputs.steps(JOB).exists()
+    outputs.video(JOB).unlink()
+    outputs.sweep()
+    assert outputs.steps(JOB).exists()
+
+
+def test_a_sweep_leaves_what_only_looks_like_a_state(outputs: Outputs) -> None:
+    publish(outputs)
+    for content in (b"", b"notes", b"a\n[]\n"):
+        outputs.steps(JOB).write_bytes(content)
+        outputs.sweep()
+        assert outputs.steps(JOB).read_bytes() == content
 
 
 # Failures
@@ -256,6 +346,21 @@ def test_a_file_where_a_folder_belongs_is_named_and_stays(outputs: Outputs) -> N
     assert (outputs.root / JOB.category).read_text() == "mine"
 
 
+@pytest.mark.parametrize("what", [Outputs.video, Outputs.record, Outputs.failure])
+def test_a_link_that_leads_to_itself_is_told_and_replaced(
+    outputs: Outputs, what: Callable[[Outputs, Job], Path]
+) -> None:
+    publish(outputs)
+    what(outputs, JOB).unlink(missing_ok=True)
+    what(outputs, JOB).symlink_to(what(outputs, JOB))
+    finding = outputs.inspect(JOB, inputs_of(JOB))
+    assert finding.state == "corrupt"
+    assert str(what(outputs, JOB)) in finding.why
+    assert "symbolic links" in finding.why
+    publish(outputs)
+    assert state(outputs, full=True) == "verified"
+
+
 def test_an_output_folder_is_made_and_left_empty_by_the_check(outputs: Outputs) -> None:
     outputs.check_usable()
     outputs.check_usable()
@@ -272,7 +377,10 @@ def test_an_output_folder_that_is_a_file_is_not_usable(outputs: Outputs) -> None
 # Disks that are full or read-only
 
 
-@pytest.mark.parametrize("num_bytes_left", [0, 4096, 65536], ids=lambda left: f"{left} bytes left")
+# The video takes 565 KiB: what is left runs out at its start, in its middle, near its end, and in its record.
+@pytest.mark.parametrize(
+    "num_bytes_left", [0, 4096, 65536, 560 * 1024, 568 * 1024], ids=lambda left: f"{left} bytes left"
+)
 def test_a_full_disk_is_said_and_costs_nothing_that_was_there(small_disk: Path, num_bytes_left: int) -> None:
     outputs = Outputs(small_disk / "out")
     publish(outputs)
@@ -280,7 +388,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_there(small_disk: Path, 
     outputs.prepare(large)
     before = files(outputs)
     fill(small_disk, num_bytes_left)
-    with pytest.raises(StorageError, match=r"[Nn]o space left on device"):
+    with pytest.raises(DiskFullError, match=r"[Nn]o space left on device"):
         outputs.publish(large, frames_of(large), describe(large))
     assert files(outputs) == before
     (small_disk / "filler").unlink()

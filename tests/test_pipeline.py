@@ -1,8 +1,11 @@
 """Videos made through the caches are, byte for byte, those of a direct call of DiffSynth's pipeline."""
 
 import dataclasses
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,7 @@ CAN_DO = [
 ]
 
 Find = Callable[[str], Checkpoint]
+Save = Callable[[], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,7 @@ def load(found: Checkpoint, *jobs: Job, device: str = "cpu", **options: Any) -> 
 
 
 def frames_of(generator: Generator, job: Job, clip: np.ndarray | None, control: Control = "as-is") -> np.ndarray:
-    return generator.generate(job, clip, control=control, on_step=lambda step, num_steps: None).frames
+    return generator.generate(job, clip, control=control, on_step=lambda *step: None).frames
 
 
 def direct(found: Checkpoint, job: Job, clip: np.ndarray | None, *, tiled: bool, device: str = "cpu") -> np.ndarray:
@@ -167,7 +171,7 @@ def test_without_guidance_the_frames_are_the_same_too(checkpoint: Find, clip: np
     found = checkpoint("tiny")
     job = dataclasses.replace(JOB, cfg_scale=1.0)
     assert prompts_of([job]) == [job.prompt]
-    result = load(found, job).generate(job, clip, control="as-is", on_step=lambda step, num_steps: None)
+    result = load(found, job).generate(job, clip, control="as-is", on_step=lambda *step: None)
     np.testing.assert_array_equal(result.frames, direct(found, job, clip, tiled=True))
     assert result.measured["num_forwards"] == 2
 
@@ -207,7 +211,7 @@ def test_a_reference_is_encoded_once(
 
 def test_what_a_video_took_is_measured(checkpoint: Find, clip: np.ndarray) -> None:
     steps = []
-    result = load(checkpoint("tiny")).generate(JOB, clip, control="as-is", on_step=lambda *step: steps.append(step))
+    result = load(checkpoint("tiny")).generate(JOB, clip, control="as-is", on_step=lambda *step: steps.append(step[:2]))
     assert steps == [(0, 2), (1, 2), (2, 2)]
     assert list(result.seconds) == ["encode", "denoise", "decode"]
     assert all(seconds > 0 for seconds in result.seconds.values())
@@ -246,7 +250,7 @@ def test_one_thread_or_two_make_the_same_frames(checkpoint: Find, clip: np.ndarr
 def test_errors_get_names_and_leave_the_generator_usable(
     checkpoint: Find, error: BaseException, expected: type[BaseException]
 ) -> None:
-    def fail(step: int, num_steps: int) -> None:
+    def fail(step: int, num_steps: int, save: Save) -> None:
         if step == 1:
             raise error
 
@@ -267,6 +271,104 @@ def test_values_that_are_not_finite_fail_the_job(checkpoint: Find, clip: np.ndar
     generator.pipe.dit.head.head.bias.data.fill_(float("nan"))
     with pytest.raises(JobError, match="not finite"):
         frames_of(generator, JOB, clip)
+
+
+class Interrupted:
+    """Takes a video's state after some steps, and ends the attempt there; `None` lets it come to its end."""
+
+    def __init__(self, after: int | None) -> None:
+        self.after = after
+        self.steps: list[tuple[int, int]] = []
+        self.state = b""
+
+    def __call__(self, step: int, num_steps: int, save: Save) -> None:
+        self.steps.append((step, num_steps))
+        if step == self.after:
+            self.state = save()
+            raise Stopped(15)
+
+
+def finish_in_parts(generators: Iterator[Generator], job: Job, clip: np.ndarray | None, *stops: int) -> np.ndarray:
+    """The frames of a job that is interrupted after each of those steps; every attempt has a generator of its own."""
+    state, start = None, 0
+    for after in stops:
+        attempt = Interrupted(after)
+        with pytest.raises(Stopped):
+            next(generators).generate(job, clip, control="as-is", state=state, on_step=attempt)
+        assert attempt.steps == [(step, job.num_inference_steps) for step in range(start, after + 1)]
+        state, start = attempt.state, after
+    last = Interrupted(None)
+    result = next(generators).generate(job, clip, control="as-is", state=state, on_step=last)
+    assert last.steps == [(step, job.num_inference_steps) for step in range(start, job.num_inference_steps + 1)]
+    assert result.measured["num_forwards"] == 2 * (job.num_inference_steps - start)
+    return result.frames
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("name", "mechanism"), CAN_DO)
+def test_a_video_that_was_interrupted_is_the_same_to_the_last_byte(
+    checkpoint: Find, name: str, mechanism: Mechanism, device: str
+) -> None:
+    job = with_mechanism(dataclasses.replace(JOB, height=64, num_inference_steps=5), mechanism)
+    clip = None if mechanism == "none" else make_clip(job)
+    # As after a worker's death: what one has encoded another has not; and as in the worker that was ordered again.
+    first, second = (load(checkpoint(name), device=device) for _ in range(2))
+    unbroken = frames_of(first, job, clip)
+    assert unbroken.std() > 10
+    for stops in [(1,), (4,), (5,), (1, 2), (2, 5)]:
+        np.testing.assert_array_equal(finish_in_parts(cycle([first, second]), job, clip, *stops), unbroken)
+    np.testing.assert_array_equal(frames_of(second, job, clip), unbroken)
+
+
+def test_what_a_record_says_of_the_reference_does_not_depend_on_an_interruption(checkpoint: Find) -> None:
+    generator, attempt = load(checkpoint("tiny")), Interrupted(1)
+    clip = make_clip(JOB)
+    with pytest.raises(Stopped):
+        generator.generate(JOB, clip, control="as-is", on_step=attempt)
+    for state in (attempt.state, None):
+        result = generator.generate(JOB, clip, control="as-is", state=state, on_step=Interrupted(None))
+        assert result.measured["reference_share"] == 0.0625
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_inference_steps": 3}, {"height": 64}, {"num_frames": 9}], ids=lambda changes: next(iter(changes))
+)
+def test_a_state_that_does_not_fit_starts_the_video_over(
+    checkpoint: Find, changes: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = dataclasses.replace(JOB, height=32, num_inference_steps=2)
+    generator, attempt = load(checkpoint("tiny")), Interrupted(2)
+    other = dataclasses.replace(job, **changes)
+    with pytest.raises(Stopped):
+        generator.generate(other, make_clip(other), control="as-is", on_step=attempt)
+    unbroken = frames_of(generator, job, make_clip(job))
+    for state in (attempt.state, b"", b"garbage", attempt.state[:-1]):
+        caplog.clear()
+        whole = Interrupted(None)
+        result = generator.generate(job, make_clip(job), control="as-is", state=state, on_step=whole)
+        assert "the saved state is not used, the video starts over" in caplog.text
+        assert whole.steps == [(0, 2), (1, 2), (2, 2)]
+        np.testing.assert_array_equal(result.frames, unbroken)
+
+
+def test_a_state_of_values_that_are_not_finite_fails_the_job_at_that_step(checkpoint: Find) -> None:
+    generator, attempt = load(checkpoint("tiny"), SMALL), Interrupted(1)
+    generator.pipe.dit.head.head.bias.data.fill_(float("nan"))
+    with pytest.raises(JobError, match="not finite"):
+        generator.generate(SMALL, make_clip(SMALL), control="as-is", on_step=attempt)
+    assert (attempt.steps, attempt.state) == ([(0, 1), (1, 1)], b"")
+
+
+def test_between_videos_no_tensor_of_the_last_one_is_held(checkpoint: Find) -> None:
+    generator = load(checkpoint("tiny"), SMALL)
+    latents: list[weakref.ref[torch.Tensor]] = []
+
+    def look(step: int, num_steps: int, save: Save) -> None:
+        latents.append(weakref.ref(generator._loop.latents))
+
+    generator.generate(SMALL, make_clip(SMALL), control="as-is", on_step=look)
+    gc.collect()
+    assert [each() for each in latents] == [None, None]
 
 
 def test_a_clip_of_another_size_is_an_error_of_the_caller(checkpoint: Find, clip: np.ndarray) -> None:
@@ -318,7 +420,7 @@ def test_what_is_made_of_the_clip_is_what_the_model_gets(checkpoint: Find, contr
     generator = load(found, job)
     controlled = frames_of(generator, job, clip, control)
     assert not np.array_equal(frames_of(generator, job, clip), controlled)
-    expected = direct(found, job, control_frames(clip, control, "cpu"), tiled=True)
+    expected = direct(found, job, control_frames(clip, control), tiled=True)
     np.testing.assert_array_equal(controlled, expected)
     v2v = [frames_of(generator, SMALL, clip, made_of_it) for made_of_it in ("as-is", control)]
     np.testing.assert_array_equal(*v2v)
@@ -332,27 +434,27 @@ def squares() -> Iterator[np.ndarray]:
         yield frame
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_gray_is_luma_and_canny_is_a_closed_outline(device: str) -> None:
+def test_gray_is_luma_and_canny_is_a_closed_outline() -> None:
     clip = np.stack(list(squares()))
-    assert control_frames(clip, "as-is", device) is clip
-    gray = control_frames(clip, "gray", device)
+    assert control_frames(clip, "as-is") is clip
+    gray = control_frames(clip, "gray")
     assert (gray.shape, gray.dtype) == (clip.shape, np.uint8)
     assert gray[0, 0, 0].tolist() == [33, 33, 33]
-    np.testing.assert_array_equal(control_frames(gray, "gray", device), gray)
-    edges = control_frames(clip, "canny", device)
+    np.testing.assert_array_equal(control_frames(gray, "gray"), gray)
+    edges = control_frames(clip, "canny")
+    assert (edges.shape, edges.dtype) == (clip.shape, np.uint8)
     assert set(np.unique(edges)) == {0, 255}
     # The outline of a 24x24 square is one pixel wide, and moves with it.
     assert 80 <= np.count_nonzero(edges[0, :, :, 0]) <= 104
     np.testing.assert_array_equal(edges[1, :, 4:], edges[0, :, :-4])
-    assert not control_frames(np.full_like(clip, 90), "canny", device).any()
+    assert not control_frames(np.full_like(clip, 90), "canny").any()
 
 
 def test_weak_edges_count_where_they_touch_strong_ones() -> None:
     frame = np.zeros((1, 40, 40, 3), np.uint8)
     frame[:, :, 10:] = 40
     frame[:, :20, 10:] = 80
-    edges = control_frames(frame, "canny", "cpu")[0, :, :, 0]
+    edges = control_frames(frame, "canny")[0, :, :, 0]
     assert edges[2:18, 8:12].any(axis=1).all(), "steps of 80 are strong"
     assert edges[22:38, 8:12].any(axis=1).all(), "a step of 40 is weak but goes on from one of 80"
-    assert not control_frames(frame[:, 22:], "canny", "cpu").any(), "alone it stays weak"
+    assert not control_frames(frame[:, 22:], "canny").any(), "alone it stays weak"

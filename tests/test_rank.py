@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from wan_ddp.errors import MachineError
 from wan_ddp.rank import Rank, device
 
+MEETING = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
 
 def test_outside_of_torchrun_a_process_is_the_only_rank() -> None:
     rank = Rank.from_env({}, ranks_per_gpu=2)
@@ -16,14 +18,14 @@ def test_outside_of_torchrun_a_process_is_the_only_rank() -> None:
 
 def test_the_sixth_of_eight_ranks_is_the_second_process_of_the_third_gpu() -> None:
     environ = {"RANK": "5", "LOCAL_RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "1"}
-    rank = Rank.from_env(environ, ranks_per_gpu=2)
+    rank = Rank.from_env(environ | MEETING, ranks_per_gpu=2)
     assert (rank.gpu, rank.process, rank.name) == (2, 1, "gpu2_process1")
     assert device(rank, num_gpus=4) == "cuda:2"
 
 
 def test_ranks_of_several_nodes_log_into_a_folder_a_node() -> None:
-    environ = {"RANK": "13", "LOCAL_RANK": "5", "WORLD_SIZE": "16", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2"}
-    rank = Rank.from_env(environ, ranks_per_gpu=2)
+    local = {"LOCAL_RANK": "5", "LOCAL_WORLD_SIZE": "8", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2"}
+    rank = Rank.from_env({"RANK": "13", "WORLD_SIZE": "16"} | local | MEETING, ranks_per_gpu=2)
     assert str(rank.log_folder / rank.name) == "logs/node1/gpu2_process1"
 
 
@@ -53,12 +55,38 @@ def test_restarts_are_counted() -> None:
         "GROUP_RANK",
         "GROUP_WORLD_SIZE",
         "TORCHELASTIC_RESTART_COUNT",
+        "MASTER_PORT",
     ],
 )
 @pytest.mark.parametrize("text", ["", "-1", "two", "1.0"])
 def test_an_environment_that_is_no_number_is_named(name: str, text: str) -> None:
+    environ = {name: text} if name != "MASTER_PORT" else {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", name: text}
     with pytest.raises(MachineError, match=f"{name} is {text!r}"):
-        Rank.from_env({name: text}, 2)
+        Rank.from_env(environ, 2)
+
+
+@pytest.mark.parametrize(
+    ("rank", "count"), [("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE"), ("GROUP_RANK", "GROUP_WORLD_SIZE")]
+)
+@pytest.mark.parametrize("numbers", [("4", "4"), ("5", "4"), ("1", None), ("0", "0")])
+def test_a_rank_that_is_not_among_those_there_are_is_refused(
+    rank: str, count: str, numbers: tuple[str, str | None]
+) -> None:
+    number, size = numbers
+    environ = {rank: number} | ({count: size} if size else {})
+    with pytest.raises(
+        MachineError, match=f"^{rank} is {number} .* {count} {size or 1}.* start it with torchrun"
+    ) as caught:
+        Rank.from_env(environ | MEETING, 2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("left_out", list(MEETING))
+def test_ranks_that_could_not_meet_are_refused(left_out: str) -> None:
+    meeting = {name: value for name, value in MEETING.items() if name != left_out}
+    with pytest.raises(MachineError, match=r"WORLD_SIZE is 2 .*MASTER_ADDR and MASTER_PORT.* start it with torchrun"):
+        Rank.from_env({"WORLD_SIZE": "2"} | meeting, 2)
+    assert Rank.from_env({"WORLD_SIZE": "1"} | meeting, 2).world_size == 1
 
 
 def test_more_ranks_than_the_gpus_allow_are_refused_with_the_arithmetic() -> None:

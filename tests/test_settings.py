@@ -37,11 +37,34 @@ def test_flags_win_over_the_demo() -> None:
     assert (settings.output, settings.manifest, settings.model) == (Path("/o"), Path("/m"), "tiny")
 
 
+def test_the_demo_wins_over_the_environment() -> None:
+    environ = {"WAN_MANIFEST": "/m", "WAN_OUTPUT": "/o", "WAN_MODEL": "Wan2.1-VACE-14B", "WAN_MODEL_DIR": "/d"}
+    assert parse(["--demo"], environ) == parse(["--demo"], {})
+
+
+def test_the_tiny_model_is_never_put_where_the_environment_says_the_real_one_lies() -> None:
+    for flags, environ in ((["--model", "tiny"], {}), (["--demo"], {}), ([], {"WAN_MODEL": "tiny"})):
+        assert parse(flags, {"WAN_MODEL_DIR": "/d", **environ}).model_dir == ROOT / "models" / "tiny"
+    assert parse(["--demo", "--model-dir", "/t"], {"WAN_MODEL_DIR": "/d"}).model_dir == Path("/t")
+    assert parse(["--demo", "--model", "Wan2.1-T2V-1.3B"], {"WAN_MODEL_DIR": "/d"}).model_dir == Path("/d")
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    names = ("WAN_MANIFEST", "WAN_OUTPUT", "WAN_MODEL", "WAN_MODEL_DIR", "WAN_RANKS_PER_GPU", "WORLD_SIZE")
+    assert parse([], dict.fromkeys(names, "")) == parse([], {})
+
+
+@pytest.mark.parametrize("flag", ["--manifest", "--output", "--model", "--model-dir"])
+def test_an_empty_name_is_refused(flag: str) -> None:
+    with pytest.raises(UnusableError, match=f"^argument {flag}: it is empty; see generate.py --help$"):
+        parse([flag, ""], {})
+
+
 def test_the_environment_stands_for_flags_and_a_flag_wins() -> None:
     environ = {
         "WAN_MANIFEST": "/m",
         "WAN_OUTPUT": "/o",
-        "WAN_MODEL": "tiny",
+        "WAN_MODEL": "Wan2.1-VACE-14B",
         "WAN_MODEL_DIR": "/d",
         "WAN_RANKS_PER_GPU": "3",
         "WORLD_SIZE": "5",
@@ -49,7 +72,8 @@ def test_the_environment_stands_for_flags_and_a_flag_wins() -> None:
     }
     settings = parse([], environ)
     assert [str(path) for path in (settings.manifest, settings.output, settings.model_dir)] == ["/m", "/o", "/d"]
-    assert (settings.model, settings.ranks_per_gpu, settings.world_size, settings.run_id) == ("tiny", 3, 5, "run")
+    assert (settings.model, settings.ranks_per_gpu, settings.world_size) == ("Wan2.1-VACE-14B", 3, 5)
+    assert settings.run_id == "run"
     flags = ["--manifest", "/n", "--output", "/p", "--model", "x", "--model-dir", "/e", "--ranks-per-gpu", "1"]
     settings = parse([*flags, "--world-size", "4"], environ)
     assert [str(path) for path in (settings.manifest, settings.output, settings.model_dir)] == ["/n", "/p", "/e"]
@@ -142,17 +166,25 @@ def test_all_bad_settings_are_told_in_one_go() -> None:
         (["--manifst", "m"], {}, "unrecognized arguments: --manifst m"),
         (["--mani", "m"], {}, "unrecognized arguments: --mani m"),
         (["--dry-run", "--check"], {}, "not allowed with argument --dry-run"),
-        ([], {"WORLD_SIZE": "many"}, "--world-size: 'many' is not an integer of 1 or more"),
-        ([], {"WAN_RANKS_PER_GPU": "0"}, "--ranks-per-gpu: '0' is not an integer of 1 or more"),
+        (["--manifst", "two\nlines"], {}, "unrecognized arguments: --manifst two lines; see generate.py --help"),
+        (["--world-size", "9" * 5000], {}, "--world-size: '9999999999999"),
+        ([], {"WORLD_SIZE": "many"}, "WORLD_SIZE in the environment: 'many' is not an integer of 1 or more"),
+        ([], {"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE in the environment: '9999999999999"),
+        ([], {"WAN_RANKS_PER_GPU": "0"}, "WAN_RANKS_PER_GPU in the environment: '0' is not an integer of 1 or more"),
     ],
 )
-def test_a_command_line_that_makes_no_sense_ends_with_2_and_names_the_flag(
+def test_a_command_line_that_makes_no_sense_is_refused_in_a_line_that_names_the_flag_or_variable(
     flags: list[str], environ: dict[str, str], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(UnusableError) as caught:
         parse(flags, environ)
-    assert caught.value.code == 2
-    assert problem in capsys.readouterr().err
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_flag_makes_up_for_a_variable_that_makes_no_sense() -> None:
+    assert parse(["--world-size", "3"], {"WORLD_SIZE": "many"}).world_size == 3
 
 
 @pytest.mark.parametrize("action", ["dry-run", "check", "verdict"])

@@ -3,23 +3,31 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 import pytest
-from factories import make_job
+from factories import fill, make_job
 from stand_in_worker import StandIn
 
+from wan_ddp.backlog import Backlog, State
+from wan_ddp.claims import Claims
 from wan_ddp.errors import Stopped
+from wan_ddp.gpu_share import GpuShare
 from wan_ddp.heartbeat import Heartbeat, RankState
 from wan_ddp.job import Conditions, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.process import is_dead
-from wan_ddp.supervisor import Supervisor, WorkerLostError, WorkerProcess
+from wan_ddp.signals import Signals
+from wan_ddp.supervisor import Patience, RankEndedError, Supervisor
 from wan_ddp.survey import Task
-from wan_ddp.verdict import Failure, Finding
+from wan_ddp.verdict import Finding
+from wan_ddp.worker_handle import WorkerHandle, WorkerLostError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,37 +40,58 @@ class Rank:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.outputs = Outputs(folder / "out")
+        self.outputs.root.mkdir()
         self.heart = Heartbeat(folder / "state", RankState("run", 0, 0, 0, os.getpid()))
         self.workers = StandIn(folder / "journal")
+        self.signals = Signals()
 
     def work(
         self,
         *prompts: str,
+        others: Sequence[str] = (),
         loads: Sequence[str] = (),
-        max_attempts: int = 3,
-        step_timeout: float = 30.0,
-        grace: float = 10.0,
+        gpu: GpuShare | None = None,
+        log_file: Path | None = None,
+        takeover: bool = True,
+        **patience: float,
     ) -> None:
-        """Do a task for each prompt; the tasks' seeds count from 0."""
+        """Do a task for each prompt; the tasks' seeds count from 0, those of another rank's shard from 100."""
         self.workers = StandIn(self.folder / "journal", loads)
-        supervisor = Supervisor(
-            start_worker=self.workers.start,
-            outputs=self.outputs,
-            heart=self.heart,
-            run_id="run",
-            max_attempts=max_attempts,
-            step_timeout=step_timeout,
-            grace=grace,
-        )
-        supervisor.work([self.task(seed, prompt) for seed, prompt in enumerate(prompts)])
+        shards = [
+            [self.task(seed, prompt) for seed, prompt in enumerate(prompts)],
+            [self.task(100 + seed, prompt) for seed, prompt in enumerate(others)],
+        ]
+        told = Patience(**{"grace": 10.0, "step_timeout": 30.0, "io_pause": 0.0} | patience)  # type: ignore[arg-type]
+        with Claims(self.outputs.claims, run_id="run", rank=0) as claims:
+            backlog = Backlog(
+                shards, 0, claims, state_of=self.state_of, max_attempts=told.max_attempts, takeover=takeover
+            )
+            Supervisor(
+                start_worker=self.workers.start,
+                backlog=backlog,
+                outputs=self.outputs,
+                heart=self.heart,
+                run_id="run",
+                signals=self.signals,
+                patience=told,
+                gpu=gpu,
+                log_file=log_file,
+            ).work()
 
     def task(self, seed: int, prompt: str) -> Task:
         job = make_job(seed=seed, prompt=prompt)
         return Task(job, fingerprint_inputs(job, CONDITIONS, "digest"), Finding("missing"))
 
+    def state_of(self, task: Task) -> State:
+        return "given_up" if self.outputs.inspect(task.job, task.inputs).failure else "to_do"
+
     def finding(self, seed: int, prompt: str) -> Finding:
         task = self.task(seed, prompt)
         return self.outputs.inspect(task.job, task.inputs)
+
+    def history(self, seed: int, prompt: str) -> tuple[str, ...]:
+        with Claims(self.outputs.claims, run_id="later", rank=0) as claims:
+            return claims.history(self.task(seed, prompt).key)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -79,12 +108,18 @@ class Rank:
         return [token for [token] in self.workers.entries("start")]
 
 
+def comes_true(condition: object, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def ends(token: str) -> bool:
     """Whether the process is gone within ten seconds: a killed group needs a moment to die."""
-    end = time.monotonic() + 10
-    while not is_dead(token) and time.monotonic() < end:
-        time.sleep(0.01)
-    return is_dead(token) is True
+    return comes_true(lambda: is_dead(token))
 
 
 @pytest.fixture
@@ -100,6 +135,7 @@ def test_one_worker_does_every_task_in_order_and_hears_of_the_next(rank: Rank) -
     assert len(rank.started) == 1
     assert rank.counts == (3, 0)
     assert (rank.heart.state.phase, rank.heart.state.job) == ("finished", None)
+    assert rank.history(2, "publish") == ("done",)
 
 
 def test_no_tasks_start_no_worker(rank: Rank) -> None:
@@ -112,22 +148,22 @@ def test_the_rank_says_which_task_it_works_on_and_how_far_it_is(rank: Rank) -> N
     rank.work("publish", "step:3/9+publish")
     assert (rank.heart.state.step, rank.heart.state.num_steps) == (3, 9)
     with pytest.raises(Stopped):
-        stopped_by_its_worker(rank, "publish", "signal_supervisor+sleep:60")
+        stopped_by_its_worker(rank, "signal_supervisor+sleep:60")
     state = rank.heart.state
-    assert (state.phase, state.job, state.step) == ("working", make_job(seed=1).id, 0)
+    assert (state.phase, state.job, state.step) == ("working", make_job(seed=0).id, 0)
 
 
-def test_a_failure_that_another_attempt_would_not_mend_is_given_up_at_once(rank: Rank) -> None:
-    kinds = ["bad_input", "out_of_memory", "io", "error"]
-    rank.work(*(f"fail:{kind}" for kind in kinds), "publish")
-    assert rank.orders == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("kind", ["bad_input", "error"])
+def test_a_failure_that_another_attempt_would_not_mend_is_given_up_at_once(rank: Rank, kind: str) -> None:
+    rank.work(f"fail:{kind}", "publish")
+    assert rank.orders == [0, 1]
     assert len(rank.started) == 1
-    assert rank.counts == (1, 4)
-    for seed, kind in enumerate(kinds):
-        finding = rank.finding(seed, f"fail:{kind}")
-        assert finding.state == "failed"
-        mark = fingerprint(rank.task(seed, f"fail:{kind}").inputs)
-        assert finding.failure == Failure(mark, f"told to fail with {kind}", kind, attempts=1, run_id="run")
+    assert rank.counts == (1, 1)
+    failure = rank.finding(0, f"fail:{kind}").failure
+    assert failure is not None
+    assert failure.fingerprint == fingerprint(rank.task(0, f"fail:{kind}").inputs)
+    assert (failure.error, failure.kind) == (f"told to fail with {kind}", kind)
+    assert (failure.attempts, failure.run_id, failure.generation) == (1, "run", 1)
 
 
 @pytest.mark.parametrize(
@@ -151,30 +187,57 @@ def test_a_worker_that_is_lost_is_charged_to_the_task_in_its_hands_and_another_g
     assert failure is not None
     assert (failure.kind, failure.attempts) == (kind, 1)
     assert error in failure.error
+    assert rank.history(0, how) == (kind,)
+
+
+def test_a_task_that_failed_is_tried_again_after_the_others(rank: Rank) -> None:
+    rank.work("die publish", "publish", "publish")
+    assert rank.orders == [0, 1, 2, 0]
+    assert rank.counts == (3, 0)
+    assert rank.history(0, "die publish") == ("worker_died", "done")
+    assert rank.finding(0, "die publish").state == "missing"  # no failure was written down
 
 
 def test_a_task_that_kills_every_worker_is_given_up_after_so_many_attempts(rank: Rank) -> None:
     rank.work("publish", "die", "publish", max_attempts=2)
-    assert rank.orders == [0, 1, 1, 2]
-    assert len(rank.started) == 3
+    assert rank.orders == [0, 1, 2, 1]
     assert rank.counts == (2, 1)
     failure = rank.finding(1, "die").failure
     assert failure is not None
-    assert failure.attempts == 2
+    assert (failure.attempts, failure.generation) == (2, 2)
 
 
-def test_a_task_that_succeeds_at_last_has_not_failed(rank: Rank) -> None:
-    prompt = "die fail:gpu publish"
-    rank.work(prompt, max_attempts=3)
-    assert rank.counts == (1, 0)
-    assert rank.finding(0, prompt).state == "missing"  # no failure was written down
+def test_attempts_count_on_in_the_next_run_and_what_was_given_up_stays_so(rank: Rank) -> None:
+    rank.work("die", max_attempts=1)
+    rank.work("die", max_attempts=1)
+    assert rank.orders == [0]
+    rank.work("die", max_attempts=3)
+    assert rank.orders == [0], "the failure on disk says that it was given up"
+
+
+def test_a_task_that_is_given_up_keeps_the_end_of_the_log_of_its_last_attempt(rank: Rank, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of another task\n")
+    stderr = os.dup(2)
+    try:
+        with log.open("a") as file:
+            os.dup2(file.fileno(), 2)
+        rank.work("say:the_first_attempt+die say:the_last_words+die", max_attempts=2, log_file=log)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    failure = rank.finding(0, "say:the_first_attempt+die say:the_last_words+die").failure
+    assert failure is not None
+    assert "the_last_words" in failure.log_tail
+    assert "the_first_attempt" not in failure.log_tail
+    assert "another task" not in failure.log_tail
 
 
 def test_a_worker_that_says_nothing_for_too_long_is_killed_and_its_task_tried_again(
     rank: Rank, caplog: pytest.LogCaptureFixture
 ) -> None:
     rank.work("step:1/2+ignore_sigterm+sleep:60 publish", step_timeout=1.0)
-    assert "attempt 1 failed (hang): no step for 1 s (--step-timeout)" in caplog.text
+    assert "failed (hang), attempt 1: no step for 1 s (--step-timeout)" in caplog.text
     assert rank.orders == [0, 0]
     assert rank.counts == (1, 0)
 
@@ -199,13 +262,209 @@ def test_a_worker_that_does_not_load_is_started_again(rank: Rank) -> None:
 
 
 def test_workers_that_never_load_end_the_rank_and_are_no_tasks_fault(rank: Rank) -> None:
-    with pytest.raises(WorkerLostError) as caught:
+    with pytest.raises(RankEndedError, match=r"no worker starts \(out_of_memory\): told to fail"):
         rank.work("publish", "publish", loads=["die", "die", "fail:out_of_memory", "load"])
-    assert caught.value.kind == "out_of_memory"
     assert len(rank.started) == 3
     assert rank.orders == []
     assert rank.counts == (0, 0)
-    assert rank.finding(0, "publish").failure is None
+    assert rank.history(0, "publish") == ("released",)
+
+
+def test_workers_lost_on_different_tasks_in_a_row_mean_that_the_gpu_is_given_up(rank: Rank) -> None:
+    with pytest.raises(RankEndedError, match="the GPU is given up: workers were lost on 3 different jobs in a row"):
+        rank.work("die", "fail:gpu", "die:SIGSEGV", "publish")
+    assert rank.orders == [0, 1, 2]
+    assert rank.counts == (0, 0)
+    assert rank.history(3, "publish") == ()
+
+
+def test_a_video_in_between_shows_that_the_gpu_is_not_to_blame(rank: Rank) -> None:
+    rank.work("die publish", "die publish", "publish", "die publish", "publish")
+    assert rank.counts == (5, 0)
+
+
+def test_out_of_memory_is_tried_once_more_alone_with_offload_and_then_given_up(rank: Rank, tmp_path: Path) -> None:
+    rank.work("fail:out_of_memory", "publish", gpu=GpuShare(tmp_path, "0"))
+    assert rank.orders == [0, 1, 0]
+    assert [how for _, how in rank.workers.entries("asked")] == ["plain", "offload"]
+    assert rank.counts == (1, 1)
+    failure = rank.finding(0, "fail:out_of_memory").failure
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == ("out_of_memory", 2)
+
+
+def test_the_worker_is_a_plain_one_again_after_a_task_that_needed_the_gpu_alone(rank: Rank, tmp_path: Path) -> None:
+    rank.work("fail:out_of_memory publish", "die publish", gpu=GpuShare(tmp_path, "0"))
+    assert rank.orders == [0, 1, 0, 1]
+    assert [how for _, how in rank.workers.entries("asked")] == ["plain", "offload", "plain"]
+    assert rank.counts == (2, 0)
+
+
+def test_alone_means_that_the_other_ranks_of_the_gpu_have_left_it(rank: Rank, tmp_path: Path) -> None:
+    neighbour = GpuShare(tmp_path, "0")
+    neighbour.join()
+    seen: list[int] = []
+
+    def leave_when_asked() -> None:
+        assert comes_true(neighbour.is_wanted_whole)
+        seen.append(len(rank.started))
+        neighbour.leave()
+
+    thread = threading.Thread(target=leave_when_asked)
+    thread.start()
+    rank.work("fail:out_of_memory publish", gpu=GpuShare(tmp_path, "0"))
+    thread.join()
+    assert seen == [1]
+    assert rank.counts == (1, 0)
+
+
+def test_a_rank_leaves_the_gpu_between_two_videos_to_one_that_wants_it_alone(rank: Rank, tmp_path: Path) -> None:
+    neighbour = GpuShare(tmp_path, "0")
+    seen: list[int] = []
+
+    def be_alone() -> None:
+        assert comes_true(lambda: len(rank.orders) == 1)
+        neighbour.take_whole()
+        seen.append(len(rank.orders))
+        assert all(map(ends, rank.started))
+        neighbour.leave()
+
+    thread = threading.Thread(target=be_alone)
+    thread.start()
+    rank.work("sleep:1+publish", "publish", gpu=GpuShare(tmp_path, "0"))
+    thread.join()
+    assert seen == [1]
+    assert len(rank.started) == 2
+    assert rank.counts == (2, 0)
+
+
+def test_trouble_with_what_a_task_reads_is_tried_again_later_and_charged(rank: Rank) -> None:
+    rank.work("fail:io fail:io publish", "publish", io_pause=0.3)
+    assert rank.orders == [0, 1, 0, 0]
+    assert rank.counts == (2, 0)
+    rank.work("fail:io", max_attempts=2)
+    assert rank.counts == (2, 1)
+    failure = rank.finding(0, "fail:io").failure
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == ("io", 2)
+
+
+def test_a_full_disk_is_no_tasks_fault(rank: Rank) -> None:
+    rank.work("disk_full disk_full disk_full disk_full publish", max_attempts=1)
+    assert rank.counts == (1, 0)
+
+
+def test_a_full_disk_pauses_the_work_until_there_is_room(
+    rank: Rank, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rank.outputs = Outputs(small_disk)
+    fill(small_disk, 64 * 1024)
+
+    def make_room() -> None:
+        assert comes_true(lambda: rank.heart.state.phase == "waiting for the disk")
+        (small_disk / "filler").unlink()
+
+    thread = threading.Thread(target=make_room)
+    thread.start()
+    rank.work("publish", "publish")
+    thread.join()
+    assert rank.counts == (2, 0)
+    assert rank.history(0, "publish") == ("done",)
+    assert "waiting for room" in caplog.text
+
+
+def test_patience_with_a_full_disk_ends_the_rank_and_no_task_is_blamed(rank: Rank, small_disk: Path) -> None:
+    rank.outputs = Outputs(small_disk)
+    fill(small_disk, 64 * 1024)
+    with pytest.raises(RankEndedError, match=r"took no video for 0.5 s \(--io-patience\): make room"):
+        rank.work("publish", io_patience=0.5)
+    assert rank.orders == []
+    assert rank.counts == (0, 0)
+
+
+def test_a_task_that_another_process_took_over_is_left_to_it(rank: Rank) -> None:
+    rank.work("superseded publish", "publish")
+    assert rank.counts == (2, 0)
+    assert rank.history(0, "superseded publish")[-1] == "done"
+
+
+def test_a_prompt_that_the_worker_has_not_encoded_gets_a_worker_that_has(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wan_ddp.supervisor._MAX_PROMPTS", 2)
+    rank.work("publish", "step:1/2+publish", "step:2/2+publish", "publish")
+    assert rank.orders == [0, 1, 2, 3]
+    assert [number for number, _ in rank.workers.entries("asked")] == ["2", "2"]
+    assert rank.counts == (4, 0)
+
+
+def test_after_its_own_shard_a_rank_makes_what_others_have_not_begun_from_their_end(rank: Rank) -> None:
+    rank.work("publish", others=["publish"] * 3)
+    assert rank.orders == [0, 102, 101, 100]
+    assert rank.counts == (4, 0)
+
+
+def test_without_takeover_a_rank_makes_its_own_shard_alone(rank: Rank) -> None:
+    rank.work("publish", others=["publish"], takeover=False)
+    assert rank.orders == [0]
+
+
+OTHER = """
+import sys, time
+from pathlib import Path
+from wan_ddp.claims import Claims
+with Claims(Path(sys.argv[1]), run_id="other", rank=1) as claims:
+    claim = claims.claim(sys.argv[2], 3)
+    print("claimed", flush=True)
+    sys.stdin.readline()
+    claim.end("done")
+"""
+
+
+@pytest.fixture
+def other(rank: Rank) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that has claimed task 1, and has done it when it is sent a line."""
+    command = [sys.executable, "-c", OTHER, rank.outputs.claims, rank.task(1, "publish").key]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "claimed\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_task_that_another_process_is_at_is_waited_for_and_not_made_twice(
+    rank: Rank, other: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rank.task(1, "publish").key
+    monkeypatch.setattr(rank, "state_of", lambda task: "made" if task.key == made else "to_do")
+
+    def finish() -> None:
+        assert comes_true(lambda: rank.heart.state.phase == "waiting")
+        assert all(map(ends, rank.started)), "who waits leaves the GPU to the others"
+        other.communicate("\n")
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    rank.work("publish", "publish")
+    thread.join()
+    assert rank.orders == [0]
+    assert rank.counts == (1, 0)
+
+
+def test_a_task_whose_owner_dies_is_taken_over_and_the_death_is_charged(
+    rank: Rank, other: "subprocess.Popen[str]"
+) -> None:
+    def kill() -> None:
+        assert comes_true(lambda: rank.heart.state.phase == "waiting")
+        other.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    rank.work("publish", "publish")
+    thread.join()
+    assert rank.orders == [0, 1]
+    assert rank.history(1, "publish") == ("died", "done")
 
 
 @pytest.mark.parametrize("end", ["die", "sleep:60"])
@@ -234,7 +493,7 @@ def stopped_by_its_worker(rank: Rank, *prompts: str, grace: float = 10.0) -> Non
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_supervisor_that_is_stopped_stops_its_worker_and_blames_no_task(rank: Rank) -> None:
+def test_a_supervisor_that_is_stopped_stops_its_worker_and_releases_the_task_uncharged(rank: Rank) -> None:
     started = time.monotonic()
     with pytest.raises(Stopped):
         stopped_by_its_worker(rank, "publish", "signal_supervisor+sleep:60", "publish")
@@ -242,6 +501,15 @@ def test_a_supervisor_that_is_stopped_stops_its_worker_and_blames_no_task(rank: 
     assert rank.orders == [0, 1]
     assert rank.counts == (1, 0)
     assert rank.finding(1, "signal_supervisor+sleep:60").state == "missing"
+    assert rank.history(1, "signal_supervisor+sleep:60") == ("released",)
+
+
+def test_a_video_that_is_published_while_the_worker_is_stopped_counts_as_done(rank: Rank) -> None:
+    prompt = "publish_when_told_to_end+signal_supervisor+sleep:60"
+    with pytest.raises(Stopped):
+        stopped_by_its_worker(rank, prompt)
+    assert rank.counts == (1, 0)
+    assert rank.history(0, prompt) == ("done",)
 
 
 def test_a_worker_that_will_not_stop_is_killed_after_the_grace(rank: Rank) -> None:
@@ -254,16 +522,22 @@ def test_a_worker_that_will_not_stop_is_killed_after_the_grace(rank: Rank) -> No
 def test_a_failure_that_cannot_be_written_down_is_logged_and_the_work_goes_on(
     rank: Rank, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rank.outputs.root.write_text("a file where the folder should be")
+    (rank.outputs.root / make_job().category).write_text("a file where the folder should be")
     with caplog.at_level(logging.ERROR):
-        rank.work("fail:io", "publish")
+        rank.work("fail:error", "publish")
     assert rank.counts == (1, 1)
     assert "the failure could not be written down: Not a directory" in caplog.text
 
 
+def test_a_worker_that_somebody_stops_alone_costs_no_attempt(rank: Rank) -> None:
+    rank.work("exit:143 exit:130 publish", max_attempts=1)
+    assert rank.counts == (1, 0)
+    assert rank.history(0, "exit:143 exit:130 publish") == ("released", "released", "done")
+
+
 def test_an_order_to_a_dead_worker_is_answered_by_its_death(rank: Rank) -> None:
     rank.workers = StandIn(rank.folder / "journal", ["die"])
-    worker = WorkerProcess(rank.workers.start)
+    worker = WorkerHandle(lambda connection: rank.workers.start(connection, jobs=[], offload=False))
     with pytest.raises(WorkerLostError):
         worker.receive(30)
     worker.kill()

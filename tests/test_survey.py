@@ -10,11 +10,15 @@ from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
-from wan_ddp.settings import OnChange
+from wan_ddp.settings import OnChange, Settings, parse
 from wan_ddp.survey import Task, missing_references, refuse_changed, refuse_missing_references, survey
 from wan_ddp.verdict import Failure, Finding
 
 FAILED_NOW = Finding("failed", "boom", Failure("f", "boom", "error", 1, run_id="now"))
+
+
+def settings(*flags: str) -> Settings:
+    return parse(flags, {})
 
 
 def task(finding: Finding, job: Job | None = None) -> Task:
@@ -36,13 +40,14 @@ def task(finding: Finding, job: Job | None = None) -> Task:
 def test_what_is_there_is_not_made_again_and_what_changed_only_if_asked(
     finding: Finding, on_change: OnChange, to_do: bool
 ) -> None:
-    assert task(finding).is_to_do(on_change, "now") is to_do
+    assert task(finding).is_to_do(settings("--on-change", on_change), "now") is to_do
 
 
-def test_what_this_very_run_gave_up_is_left_alone_and_another_run_tries_again() -> None:
-    assert task(FAILED_NOW).is_to_do("refuse", "now") is False
-    assert task(FAILED_NOW).is_to_do("refuse", "later") is True
-    assert task(FAILED_NOW).is_to_do("refuse", None) is True
+def test_what_was_given_up_stays_so_until_a_later_run_is_told_to_try_again() -> None:
+    assert task(FAILED_NOW).is_to_do(settings(), "now") is False
+    assert task(FAILED_NOW).is_to_do(settings(), "later") is False
+    assert task(FAILED_NOW).is_to_do(settings("--retry-failed"), "later") is True
+    assert task(FAILED_NOW).is_to_do(settings("--retry-failed"), "now") is False
 
 
 @pytest.fixture

@@ -35,6 +35,13 @@ def test_a_record_that_fits_and_a_video_of_its_size_are_verified() -> None:
     assert finding.record.video == VIDEO
 
 
+def test_what_a_video_took_is_told_where_its_record_says_it() -> None:
+    text = record(seconds={"denoise": 2.5, "save": 0.5})
+    assert judge(INPUTS, text, 1000, None).seconds == 3.0
+    assert judge(INPUTS | {"seed": 1}, text, 1000, None).seconds == 3.0
+    assert judge(INPUTS, record(), 1000, None).seconds == 0.0
+
+
 def test_a_verified_video_is_not_failed_whatever_failed_before() -> None:
     assert judge(INPUTS, record(), 1000, failure()).state == "verified"
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 import wan_ddp.ffmpeg
 import wan_ddp.video
-from wan_ddp.errors import BadInputError, StorageError
+from wan_ddp.errors import BadInputError, DiskFullError, StorageError
 from wan_ddp.video import VideoInfo, cover_box, looks_constant, probe, read_clip, write_mp4
 
 WIDTH, HEIGHT, FPS = 160, 96, 15.0
@@ -389,11 +390,16 @@ def test_trouble_of_the_disk_is_not_taken_for_a_bad_file(good, monkeypatch, numb
     assert read(good).frames.any()
 
 
-@pytest.mark.parametrize("fps", [15, 12.5, 29.97, 23.976, 30000 / 1001, 0.5, 240])
+@pytest.mark.parametrize("fps", [15, 12.5, 29.97, 23.976, 30000 / 1001, 121.742, 240, 0.5, 0.4987, 1e-4, 1e-6])
 def test_a_written_video_has_the_frames_size_and_exact_rate_asked_for(tmp_path, fps):
     write_mp4(tmp_path / "video.mp4", smooth(5), fps)
     info = probe(tmp_path / "video.mp4")
     assert info == VideoInfo(5, pytest.approx(fps, rel=1e-6), WIDTH, HEIGHT)
+
+
+def test_the_longest_and_slowest_video_that_a_job_may_be_can_be_written(tmp_path):
+    write_mp4(tmp_path / "video.mp4", np.zeros((1001, 16, 16, 3), np.uint8), 1e-6)
+    assert probe(tmp_path / "video.mp4") == VideoInfo(1001, pytest.approx(1e-6, rel=1e-6), 16, 16)
 
 
 def test_a_written_video_looks_like_its_frames(tmp_path):
@@ -474,14 +480,26 @@ def full_disk(tmp_path):
 
 
 def test_a_full_disk_is_said_so(full_disk):
-    with pytest.raises(StorageError, match=r"video\.tmp: it could not be written: .*No space left on device"):
+    with pytest.raises(DiskFullError, match=r"video\.tmp: it could not be written: .*No space left on device"):
         write_mp4(full_disk / "video.tmp", numbered(30), FPS)
     assert not list(own_ffmpegs())
 
 
 def test_a_missing_folder_is_said_so(tmp_path):
-    with pytest.raises(StorageError, match="No such file or directory"):
+    with pytest.raises(StorageError, match="No such file or directory") as caught:
         write_mp4(tmp_path / "none" / "video.mp4", smooth(5), FPS)
+    assert not isinstance(caught.value, DiskFullError)
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+def test_a_signal_to_every_process_cuts_no_video_short(tmp_path, monkeypatch, name):
+    told = tmp_path / "ffmpeg"
+    told.write_text(f'#!/bin/sh\nkill -{name} $$\nexec {imageio_ffmpeg.get_ffmpeg_exe()} "$@"\n')
+    told.chmod(0o700)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(told))
+    write_mp4(tmp_path / "video.mp4", smooth(5), FPS)
+    assert probe(tmp_path / "video.mp4").num_frames == 5
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this process hears them as before"
 
 
 def test_a_written_file_that_is_not_whole_is_the_storages_fault(good):

@@ -1,6 +1,7 @@
 """The end of a run: rank 0 looks at every video on disk, writes the verdict and says it."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -9,7 +10,7 @@ from typing import Any
 
 from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, UnusableError
 from wan_ddp.files import read_or_none, write_atomically
-from wan_ddp.heartbeat import RankState
+from wan_ddp.heartbeat import RankState, run_folder
 from wan_ddp.settings import Settings
 from wan_ddp.survey import Task
 from wan_ddp.verdict import report, rerun_lines
@@ -35,12 +36,17 @@ def conclude(
     }
     lines = rerun_lines(jobs, findings, keep_changed=keep)
     write_atomically(settings.output / "missing.jsonl", "".join(f"{line}\n" for line in lines).encode())
-    write_atomically(report_path(settings), json.dumps(verdict, ensure_ascii=False, indent=1).encode())
+    text = json.dumps(verdict, ensure_ascii=False, indent=1).encode()
+    own = _report_of_run(settings, run_id)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    for path in (settings.output / "report.json", own):
+        write_atomically(path, text)
     return verdict
 
 
-def report_path(settings: Settings) -> Path:
-    return settings.output / "report.json"
+def _report_of_run(settings: Settings, run_id: str | None) -> Path:
+    """The run's own copy: `report.json` may be that of another run on the same output folder, by now."""
+    return run_folder(settings.output / "logs", str(run_id)) / "report.json"
 
 
 def summary(verdict: dict[str, Any], output: Path) -> str:
@@ -53,19 +59,20 @@ def summary(verdict: dict[str, Any], output: Path) -> str:
     lines += [f"  {job['id']}: failed ({job['kind']}): {job['error']}" for job in verdict["failed"]]
     for state in ("corrupt", "changed"):
         lines += [f"  {job['id']}: {state}: {job['why']}" for job in verdict[state]]
+    lines += [f"  rank {state['rank']} ended early: {state['error']}" for state in verdict["ranks"] if state["error"]]
+    lines += [f"  rank {rank} never came to the barrier" for rank in verdict["silent_ranks"]]
     verified = f"{verdict['verified']} of {verdict['expected']} videos are there and verified"
     if verdict["complete"]:
         return "\n".join([*lines, f"complete: {verified}, in {output}"])
     counts = [
         f"{len(verdict[state])} {state}" for state in ("failed", "missing", "corrupt", "changed") if verdict[state]
     ]
-    return "\n".join(
-        [
-            *lines,
-            f"not complete: {verified} ({', '.join(counts)})",
-            f"run the same command again to make the rest, or the list {output / 'missing.jsonl'} alone",
-        ]
-    )
+    lines.append(f"not complete: {verified} ({', '.join(counts)})")
+    if verdict["failed"]:
+        lines.append("what failed stays given up; --retry-failed tries it again")
+    if len(verdict["failed"]) < verdict["expected"] - verdict["verified"]:
+        lines.append("run the same command again to make the rest")
+    return "\n".join([*lines, f"all that is not there: {output / 'missing.jsonl'}, a manifest with the errors in it"])
 
 
 def exit_code(verdict: dict[str, Any]) -> int:
@@ -74,11 +81,12 @@ def exit_code(verdict: dict[str, Any]) -> int:
 
 def read_verdict(settings: Settings) -> int:
     """The exit code of the run `settings.run_id`, from its report: an older report does not speak for it."""
-    path = report_path(settings)
+    path = _report_of_run(settings, settings.run_id)
     try:
         verdict = json.loads(read_or_none(path) or b"null")
     except (OSError, ValueError) as error:
         raise UnusableError(f"{path}: cannot be read: {error}") from error
     if not isinstance(verdict, dict) or verdict.get("run_id") != settings.run_id:
+        print(f"error: the run {settings.run_id} ended without a verdict; the logs say why", file=sys.stderr)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE if verdict.get("complete") is True else EXIT_INCOMPLETE

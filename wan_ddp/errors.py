@@ -51,6 +51,14 @@ class StorageError(JobError):
     kind: ClassVar[FailureKind] = "io"
 
 
+class DiskFullError(StorageError):
+    """The output could not be written because there is no room for it, on the disk or in a quota."""
+
+
+class SupersededError(WanDdpError):
+    """Another process has taken the job over: what this one makes of it is not wanted any more."""
+
+
 class OutOfGpuMemoryError(JobError):
     """The GPU had not enough memory for the job."""
 

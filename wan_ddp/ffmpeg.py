@@ -4,8 +4,10 @@ It runs as a process of its own, reads one file through an open descriptor, and 
 playlist or a URL inside a file leads nowhere. `docs/decord.md` says why decord alone is not enough.
 """
 
+import errno
 import os
 import re
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from wan_ddp.errors import WanDdpError
+from wan_ddp.files import NO_ROOM_ERRNOS
 
 # Limits against files made to exhaust the machine, far above what a reference of seconds needs.
 MAX_FILE_BYTES = 4 * 2**30
@@ -26,6 +29,7 @@ MAX_FRAMES_SCANNED = 100_000  # over half an hour at 50 fps
 DECODE_THREADS = 2
 # x264's output depends on the number of its threads: a fixed one gives the same bytes everywhere.
 ENCODE_THREADS = 4
+_HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 # DiffSynth's save_video defaults to CRF 5. On a panned texture of 832x480x81, 10 takes half the bytes (4.0 for 8.9 MB)
 # and two thirds of the time, and stays at 47.6 dB of lossless 4:2:0, which by itself is at 36 dB of the RGB.
 CRF = 10
@@ -137,17 +141,32 @@ def read_timeline(
 def encode(path: str | os.PathLike[str], pixels: memoryview, *, width: int, height: int, fps: float) -> None:
     """Write rgb24 frames as an MP4 of H.264, whatever `path` ends in. The same frames give the same bytes.
 
-    Raises OSError with ffmpeg's words, if that could not be done.
+    Raises OSError with ffmpeg's words, if that could not be done; with its `errno` where there was no room.
     """
-    raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
-    rate = ["-framerate", str(Fraction(fps).limit_denominator(1001))]  # 1001: as in NTSC's 30000/1001
+    rate = _rate(fps)
+    raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(rate)]
     # BT.601, which readers that ignore the tag assume as well.
     color = ["-pix_fmt", "yuv420p", "-colorspace", "smpte170m", "-color_range", "tv"]
     codec = ["-c:v", "libx264", "-crf", str(CRF), "-threads", str(ENCODE_THREADS), *color]
     mp4 = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4"]
-    result = _run(["-y", *raw, *rate, "-i", "pipe:0", *codec, *mp4, f"file:{os.fspath(path)}"], pixels=pixels)
+    if rate < 1:
+        # Its usual clock for MP4, of 10,000 ticks a second and more, overflows after two days.
+        mp4 += ["-video_track_timescale", str(rate.numerator)]
+    # Without -r, ffmpeg rounds a rate to one that it knows: 121.74 frames a second to 120.
+    result = _run(["-y", *raw, "-i", "pipe:0", "-r", str(rate), *codec, *mp4, f"file:{os.fspath(path)}"], pixels=pixels)
     if result.returncode:
-        raise OSError(_complaint(result))
+        raise OSError(_errno_of(result), _complaint(result))
+
+
+def _errno_of(result: subprocess.CompletedProcess[bytes]) -> int:
+    """Why the disk did not take the file, by any of the lines that ffmpeg wrote about it; EIO for the rest."""
+    said = result.stderr.decode(errors="replace")
+    return next((number for number in NO_ROOM_ERRNOS if os.strerror(number) in said), errno.EIO)
+
+
+def _rate(fps: float) -> Fraction:
+    """As a fraction of small numbers: 1001 as in NTSC's 30000/1001."""
+    return Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
 
 def _run(
@@ -159,9 +178,26 @@ def _run(
 ) -> subprocess.CompletedProcess[bytes]:
     """ffmpeg with these arguments; killed if it takes too long, or if an exception ends the wait for it."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-v", "error", *arguments]
-    return subprocess.run(
-        command, input=pixels or b"", capture_output=True, check=False, pass_fds=descriptors, timeout=timeout
-    )
+    # A scheduler's SIGTERM, sent to every process there is, would cut its work short; its parent decides when it ends.
+    # A blocked signal stays blocked whatever ffmpeg does about it, an ignored one does not.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with process:
+        try:
+            stdout, stderr = process.communicate(pixels or b"", timeout=timeout)  # type: ignore[arg-type]
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _demuxer(head: bytes) -> str:

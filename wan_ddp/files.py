@@ -1,11 +1,15 @@
 """Files that other processes may read at any moment: written whole under a hidden name, then renamed."""
 
+import errno
 import hashlib
 import os
 import re
 from pathlib import Path
 
 from wan_ddp.process import TOKEN_PATTERN, own_token
+
+# What is said where there is no room for a file, on the disk or in a quota.
+NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = re.compile(rf"\.(?P<name>.+)\.(?P<token>{TOKEN_PATTERN})\.tmp", re.DOTALL)
@@ -33,6 +37,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def touched(folder: Path) -> os.stat_result:
+    """What a file just written there looks like: its device, and the time by the folder's own clock.
+
+    On a network that is the file server's clock. Raises OSError, and leaves nothing behind.
+    """
+    mark = temporary(folder / "clock")
+    try:
+        mark.touch()
+        return mark.stat()
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

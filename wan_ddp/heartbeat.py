@@ -2,7 +2,10 @@
 
 import json
 import logging
+import shutil
 import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,10 +14,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from wan_ddp.files import read_or_none, write_atomically
+from wan_ddp.process import kill
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
+_KEPT_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class RankState:
     rank: int
     gpu: int
     process: int
-    pid: int
+    token: str
+    """Of the supervisor's process, see `wan_ddp.process`."""
     beat: int = 0
     phase: str = "starting"
     job: str | None = None
@@ -34,6 +40,8 @@ class RankState:
     num_jobs: int = 0
     num_done: int = 0
     num_failed: int = 0
+    error: str = ""
+    """Why the rank ended early, if it did."""
 
 
 _STATE = TypeAdapter(RankState)
@@ -42,8 +50,10 @@ _STATE = TypeAdapter(RankState)
 class Heartbeat:
     """Writes the rank's state every two seconds from a thread of its own, from `with` to its end."""
 
-    def __init__(self, path: Path, state: RankState) -> None:
+    def __init__(self, path: Path, state: RankState, on_beat: Callable[[], None] = lambda: None) -> None:
+        """`on_beat` is called with every beat, in the thread."""
         self._path = path
+        self._on_beat = on_beat
         self._state = state
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -56,7 +66,7 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._write()
+        self.write()
 
     @property
     def state(self) -> RankState:
@@ -68,14 +78,17 @@ class Heartbeat:
             self._state = replace(self._state, **changes)
 
     def _beat_on(self) -> None:
-        self._write()
+        self.write()
         while not self._ended.wait(BEAT_SECONDS):
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Put the rank's state on disk now."""
         with self._lock:
             self._state = replace(self._state, beat=self._state.beat + 1)
         try:
+            self._on_beat()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path, json.dumps(asdict(self._state), ensure_ascii=False).encode())
         except OSError as error:
             log.debug("no heartbeat written: %s", error)
@@ -88,3 +101,43 @@ def read_state(path: Path, run_id: str) -> RankState | None:
         state = _STATE.validate_json(content) if content else None
         return state if state and state.run_id == run_id else None
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Where the ranks of a run write what they do: a hidden folder a run, as several may share an output folder."""
+
+    folder: Path
+    run_id: str
+    world_size: int
+
+    def path(self, rank: int) -> Path:
+        return run_folder(self.folder, self.run_id) / f"rank{rank}.json"
+
+    def one(self, rank: int) -> RankState | None:
+        return read_state(self.path(rank), self.run_id)
+
+    def all(self) -> list[RankState]:
+        return [state for state in map(self.one, range(self.world_size)) if state is not None]
+
+    def end(self, ranks: Sequence[int]) -> None:
+        """Kill those of the ranks whose processes are on this machine: they are silent, and torchrun waits for them.
+
+        It takes that for a crash, and starts all ranks again if --max-restarts allows.
+        """
+        for state in filter(None, map(self.one, ranks)):
+            log.error("rank %d is silent: it is killed, if it is not dead", state.rank)
+            kill(state.token)
+
+
+def sweep_runs(logs: Path) -> None:
+    """Remove what runs of long ago have left in their folders."""
+    for folder in logs.glob(".run-*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(folder)
+
+
+def run_folder(logs: Path, run_id: str) -> Path:
+    """Where a run keeps its ranks' states and its own verdict."""
+    return logs / f".run-{run_id}"

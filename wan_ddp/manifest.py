@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from wan_ddp.job import JOB_FIELDS, Job
 # The longest file name that the usual file systems take, less what a hidden temporary name adds to it.
 _MAX_FILE_NAME_BYTES = 255 - 55
 _SHOWN_CHARACTERS = 80
+# What the output folder holds besides the categories' folders.
+_TAKEN_NAMES = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
+_SLOWEST_FPS = 1e-6  # an MP4's clock holds 1001 frames of that, and hardly more
 
 _VALIDATOR = TypeAdapter(Job)
 ALLOWED: Mapping[str, str] = {
@@ -89,7 +93,7 @@ def check_defaults(defaults: Mapping[str, Any]) -> list[str]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, numbered from 1. Split at \\n alone: U+2028 may stand inside a string."""
     try:
-        content = path.read_bytes()
+        content = _read(path)
     except OSError as error:
         raise ManifestError([f"{path}: cannot be read: {error.strerror}; give a JSON Lines file"]) from error
     try:
@@ -101,6 +105,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         stripped = line.strip(" \t\r")
         if stripped:
             yield number, stripped
+
+
+def _read(path: Path) -> bytes:
+    """The file's content. It is read once a rank, so a pipe is refused, and before it is waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a folder says so itself
+            raise ManifestError([f"{path}: is a pipe, socket or device; give a JSON Lines file"])
+        return file.read()
 
 
 def _fields(text: str) -> dict[str, Any]:
@@ -167,6 +181,10 @@ def _job(line: dict[str, Any], defaults: Mapping[str, Any], folder: str, shared:
         problems.append(
             f"its output's name {_shown(longest)} has {_num_bytes(longest)} bytes; it may have {_MAX_FILE_NAME_BYTES}"
         )
+    if job.category in _TAKEN_NAMES:
+        problems.append(f"category is {_shown(job.category)}, where the run's own files lie; it must be another name")
+    if job.fps < _SLOWEST_FPS:
+        problems.append(f"fps is {_shown(job.fps)}, too slow for an MP4; it must be {_SLOWEST_FPS:g} or more")
     if problems:
         raise _BadFieldsError(*problems)
     return job

@@ -15,10 +15,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan_ddp.errors import MachineError, StorageError, WanDdpError
-from wan_ddp.files import parse_temporary, read_or_none, sha256, sync, temporary, write_atomically
+from wan_ddp.errors import DiskFullError, JobError, MachineError, StorageError, SupersededError, WanDdpError
+from wan_ddp.files import (
+    NO_ROOM_ERRNOS,
+    parse_temporary,
+    read_or_none,
+    sha256,
+    sync,
+    temporary,
+    touched,
+    write_atomically,
+)
 from wan_ddp.job import Job
 from wan_ddp.process import is_dead
+from wan_ddp.steps import fingerprint_of
 from wan_ddp.verdict import Failure, Finding, VideoFile, judge
 from wan_ddp.video import probe, write_mp4
 
@@ -27,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_STEPS_SUFFIX = ".steps"
+# What is no file of ours: a folder, a file where a folder belongs, a symbolic link that leads to itself.
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 _FPS_TOLERANCE = 1e-3  # containers hold frame rates as fractions
 _OTHER_HOST_SECONDS = 15 * 60  # a left-over of a host that cannot be asked is dead when untouched for so long
 
@@ -47,10 +60,40 @@ class Outputs:
         video = self.video(job)
         return video.with_name(f".{video.stem}.failed.json")
 
+    def steps(self, job: Job) -> Path:
+        """Where the state of the video lies while it is under way, see `wan_ddp.steps`."""
+        video = self.video(job)
+        return video.with_name(f".{video.stem}{_STEPS_SUFFIX}")
+
+    @property
+    def claims(self) -> Path:
+        """The folder of `wan_ddp.claims`: who works on what, and how it ended."""
+        return self.root / ".claims"
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether so many bytes can be written now: a quota or a server may say no where the disk does not."""
+        probe = temporary(self.root / "room")
+        try:
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                os.posix_fallocate(descriptor, 0, num_bytes)
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError as error:
+            log.debug("no room for %d bytes: %s", num_bytes, error)
+            return False
+        return True
+
+    @property
+    def index(self) -> Path:
+        """What was learned of the records that were read, see `wan_ddp.record_index`."""
+        return self.root / ".records.index"
+
     def check_usable(self) -> None:
         """Raises MachineError if the folder cannot be made or written."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / "logs").mkdir(parents=True, exist_ok=True)
             # As large as a record: a disk too full for that is too full for any video.
             write_atomically(self.root / ".write-check", b"\0" * 65536)
             (self.root / ".write-check").unlink(missing_ok=True)
@@ -65,29 +108,42 @@ class Outputs:
         try:
             record = read_or_none(self.record(job))
             failure = read_or_none(self.failure(job))
-        except (IsADirectoryError, NotADirectoryError) as error:
+            video_bytes = _size(self.video(job))
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY:
+                raise
             return Finding("corrupt", f"{error.filename}: {error.strerror}")
-        finding = judge(inputs, record, _size(self.video(job)), failure)
-        if full and finding.state == "verified" and finding.record:
+        finding = judge(inputs, record, video_bytes, failure)
+        if full and finding.record:
             why = _fault(self.video(job), finding.record.video)
             return Finding("corrupt", why) if why else finding
         return finding
 
     def prepare(self, job: Job) -> None:
-        """Make the job's folder. Raises StorageError for whatever would stop the video from being published there."""
+        """Make the job's folder. Raises JobError for whatever would stop the video from being published there."""
         with _storage_errors(self.video(job)):
-            self.video(job).parent.mkdir(parents=True, exist_ok=True)
+            folder = self.video(job).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.resolve().is_relative_to(self.root.resolve()):
+                raise JobError(f"{folder}: a symbolic link leads out of the output folder, and is not followed")
             for path in (self.video(job), self.record(job)):
                 if path.is_dir():
                     raise IsADirectoryError(
                         errno.EISDIR, "a folder lies where the file belongs; move it away", str(path)
                     )
 
-    def publish(self, job: Job, frames: "np.ndarray", describe: Callable[[VideoFile], Mapping[str, Any]]) -> VideoFile:
-        """Write and check the video, put it under its final name, then its record.
+    def publish(
+        self,
+        job: Job,
+        frames: "np.ndarray",
+        describe: Callable[[VideoFile], Mapping[str, Any]],
+        stands: Callable[[], bool] = lambda: True,
+    ) -> VideoFile:
+        """Write and check the video, put it under its final name, then its record; remove what led to it.
 
-        `frames` is uint8 of shape (num_frames, height, width, 3); `describe` gives the record of the written file.
-        Raises StorageError, and leaves whatever was there before as it was.
+        `frames` is uint8 of shape (num_frames, height, width, 3); `describe` gives the record of the written file;
+        `stands` is asked, when all is written, whether it may be put in place. Raises StorageError, or SupersededError
+        if it may not, and leaves whatever was there before as it was.
         """
         video, record = self.video(job), self.record(job)
         partial, waiting = temporary(video), temporary(record)
@@ -100,6 +156,8 @@ class Outputs:
                 with waiting.open("w", encoding="utf-8") as file:
                     file.write(text)
                 sync(waiting)
+                if not stands():
+                    raise SupersededError(f"{job.id}: another process has taken it over")
                 _keep_unrecorded(video, record, written)
                 partial.replace(video)
                 waiting.replace(record)
@@ -109,6 +167,8 @@ class Outputs:
             for left_over in (partial, waiting):
                 with suppress(OSError):  # a disk that went read-only says so above; a sweep removes what stays
                     left_over.unlink()
+        with suppress(OSError):
+            self.steps(job).unlink()
         return written
 
     def record_failure(self, job: Job, failure: Failure) -> None:
@@ -121,20 +181,24 @@ class Outputs:
 
     def sweep(self) -> None:
         """Complete or remove what dead processes left under hidden names; living ones keep theirs."""
-        for folder, _, names in os.walk(self.root):
+        for folder, folders, names in os.walk(self.root):
+            if self.claims.name in folders:
+                folders.remove(self.claims.name)
             for name in names:
                 parsed = parse_temporary(name)
                 if parsed and _is_abandoned(Path(folder, name), parsed[1]):
                     _settle(Path(folder, name), Path(folder, parsed[0]))
+                elif name.startswith(".") and name.endswith(_STEPS_SUFFIX):
+                    _remove_done_steps(Path(folder, name))
 
 
 def _checked(path: Path, job: Job) -> VideoFile:
-    """The description of a written video. Raises StorageError if it is not what the job asked for."""
+    """The description of a written video. Raises JobError if it is not what the job asked for."""
     info = probe(path)
     got = (info.num_frames, info.width, info.height)
     wanted = (job.num_frames, job.width, job.height)
     if got != wanted or abs(info.fps - job.fps) > _FPS_TOLERANCE * job.fps:
-        raise StorageError(
+        raise JobError(
             f"{job.id}: the written video has {got} frames, width and height at {info.fps} fps; "
             f"{wanted} at {job.fps} were asked for"
         )
@@ -182,19 +246,9 @@ def _is_abandoned(path: Path, token: str) -> bool:
     if dead is not None:
         return dead
     try:
-        # The folder's own clock, which is the file server's on a network: compared with a file touched now.
-        return _now(path.parent) - path.stat().st_mtime > _OTHER_HOST_SECONDS
+        return touched(path.parent).st_mtime - path.stat().st_mtime > _OTHER_HOST_SECONDS
     except OSError:
         return False
-
-
-def _now(folder: Path) -> float:
-    mark = temporary(folder / "clock")
-    try:
-        mark.touch()
-        return mark.stat().st_mtime
-    finally:
-        mark.unlink(missing_ok=True)
 
 
 def _settle(left_over: Path, final: Path) -> None:
@@ -208,6 +262,19 @@ def _settle(left_over: Path, final: Path) -> None:
             left_over.unlink(missing_ok=True)
     except OSError as error:
         log.warning("%s: left behind by a dead process, and cannot be removed: %s", left_over, error.strerror)
+
+
+def _remove_done_steps(steps: Path) -> None:
+    """Remove the state of a video that is there: its maker died between the two, or was superseded."""
+    record = steps.with_name(f"{steps.name[1 : -len(_STEPS_SUFFIX)]}.json")
+    try:
+        # Without its video, the record is no reason to remove what is made in its place.
+        if _fits(record, record.with_suffix(".mp4")):
+            recorded = json.loads(record.read_bytes())
+            if recorded.get("fingerprint") == fingerprint_of(steps):
+                steps.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s: left behind, and cannot be removed: %s", steps, error.strerror)
 
 
 def _fits(record: Path, video: Path) -> bool:
@@ -226,4 +293,5 @@ def _storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or path
-        raise StorageError(f"{where}: {error.strerror}; nothing was published for it") from error
+        kind = DiskFullError if error.errno in NO_ROOM_ERRNOS else StorageError
+        raise kind(f"{where}: {error.strerror}; nothing was published for it") from error

@@ -11,7 +11,7 @@ from wan_ddp.job import Job
 from wan_ddp.plan import num_references, plan
 from wan_ddp.preflight import look_only
 from wan_ddp.progress import describe_seconds
-from wan_ddp.settings import OnChange, Settings
+from wan_ddp.settings import Settings
 from wan_ddp.survey import Task, missing_references
 
 
@@ -23,7 +23,7 @@ def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     if settings.json:
         print(plan_json(shards, settings.ranks_per_gpu))
     else:
-        print(plan_text(shards, settings.ranks_per_gpu, settings.on_change, model_known=model_known))
+        print(plan_text(shards, settings, model_known=model_known))
     return EXIT_COMPLETE
 
 
@@ -45,16 +45,16 @@ def plan_json(shards: Sequence[Sequence[Task]], ranks_per_gpu: int) -> str:
     return json.dumps(plan, ensure_ascii=False)
 
 
-def plan_text(shards: Sequence[Sequence[Task]], ranks_per_gpu: int, on_change: OnChange, *, model_known: bool) -> str:
+def plan_text(shards: Sequence[Sequence[Task]], settings: Settings, *, model_known: bool) -> str:
     """A table of ranks, what is done, what is missing, and estimates."""
     tasks = [task for shard in shards for task in shard]
     categories = list(dict.fromkeys(task.job.category for task in tasks))
     header = ["rank", "GPU", "process", "videos", "done", *categories, "references"]
-    rows = [_row(rank, shard, categories, ranks_per_gpu) for rank, shard in enumerate(shards)]
+    rows = [_row(rank, shard, categories, settings.ranks_per_gpu) for rank, shard in enumerate(shards)]
     totals = ["all", "", "", *map(str, [sum(int(row[column]) for row in rows) for column in range(3, len(header))])]
     lines = [*_table([header, *rows, totals]), ""]
     lines += _state_lines(tasks, model_known)
-    lines += _estimate_lines(shards, ranks_per_gpu, on_change)
+    lines += _estimate_lines(shards, settings)
     missing = missing_references(task.job for task in tasks)
     if missing:
         lines += ["", f"{len(missing)} references do not exist:", *(f"  {reference}" for reference in missing)]
@@ -87,27 +87,24 @@ def _state_lines(tasks: Sequence[Task], model_known: bool) -> list[str]:
     done = f"{states['verified']} of {len(tasks)} videos are done"
     rest = [f"{states[state]} {state}" for state in ("failed", "corrupt", "changed") if states[state]]
     lines = [", ".join([done, *rest])]
+    if given_up := sum(task.finding.failure is not None for task in tasks):
+        lines.append(f"{given_up} were given up: --retry-failed tries them again")
     if states["verified"] and not model_known:
         lines.append("no model was found: everything but the model was compared with the records")
     lines += [f"  {task.job.id}: {task.finding.why}" for task in tasks if task.finding.state in ("corrupt", "changed")]
     return lines
 
 
-def _estimate_lines(shards: Sequence[Sequence[Task]], ranks_per_gpu: int, on_change: OnChange) -> list[str]:
-    to_do = [[task.job for task in shard if task.is_to_do(on_change, None)] for shard in shards]
+def _estimate_lines(shards: Sequence[Sequence[Task]], settings: Settings) -> list[str]:
+    to_do = [[task.job for task in shard if task.is_to_do(settings, None)] for shard in shards]
     if not any(to_do):
         return ["nothing is left to do"]
-    measured = [
-        sum(record.seconds.values())
-        for shard in shards
-        for task in shard
-        if (record := task.finding.record) and record.seconds
-    ]
-    num_gpus = -(-len(shards) // ranks_per_gpu)
+    measured = [task.finding.seconds for shard in shards for task in shard if task.finding.seconds]
+    num_gpus = -(-len(shards) // settings.ranks_per_gpu)
     expected = estimate(to_do, num_gpus, measured)
     return [
         f"estimates for the {sum(map(len, to_do))} videos to do, on {num_gpus} GPUs:",
         f"  time    {describe_seconds(expected.seconds)} ({expected.basis})",
         f"  disk    {expected.num_bytes / 1e9:.1f} GB",
-        f"  memory  {GIB_PER_RANK * ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)",
+        f"  memory  {GIB_PER_RANK * settings.ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)",
     ]

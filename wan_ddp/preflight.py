@@ -1,5 +1,6 @@
 """Everything that can be checked before a GPU is touched. What cannot be used raises UnusableError: exit code 2."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from wan_ddp.outputs import Outputs
 from wan_ddp.rank import Rank, device
 from wan_ddp.settings import TINY_MODEL, Settings
 from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, survey
-from wan_ddp.wan.checkpoint import Checkpoint, check_mechanisms, find_checkpoint
+from wan_ddp.wan.checkpoint import Checkpoint, check_meant, check_mechanisms, find_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
         refuse_missing_references(jobs)
     checkpoint = find_model(settings, rank)
     check_mechanisms(checkpoint, jobs)
+    # Once: launch.sh gives its run an id after its check has said it.
+    if checkpoint.random_weights and rank.rank == 0 and settings.run_id is None:
+        print(f"{checkpoint.name} has random weights here: the videos will be noise", file=sys.stderr)
     num_gpus = count_gpus()
     where = device(rank, num_gpus)
     outputs = Outputs(settings.output)
@@ -96,7 +100,7 @@ def find_model(settings: Settings, rank: Rank) -> Checkpoint:
         from wan_ddp.wan.download import download
 
         download(settings.model, settings.model_dir)
-    return find_checkpoint(settings.model_dir)
+    return check_meant(find_checkpoint(settings.model_dir), settings.model)
 
 
 def count_gpus() -> int:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import signal
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +12,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TOKEN_PATTERN = r"[0-9a-f]{8}-\d+-\d+-\d+"
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends, however that happens.
+def die_with_parent(death_signal: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the thread that started it ends, however that happens.
 
     A parent that ended before this call is not noticed here; its end of the pipe between the two is closed then.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal)
 
 
 @cache
@@ -32,6 +33,13 @@ def is_dead(token: str) -> bool | None:
     if (boot_id, pid_namespace) != (_boot_id(), _pid_namespace()):
         return None
     return _start_time(int(pid)) != start_time
+
+
+def kill(token: str) -> None:
+    """End a process of this machine, if it is still the one that the token names."""
+    if is_dead(token) is False:
+        with suppress(ProcessLookupError):
+            os.kill(int(token.split("-")[2]), signal.SIGKILL)
 
 
 def _boot_id() -> str:

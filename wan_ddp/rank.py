@@ -6,6 +6,8 @@ from pathlib import PurePath
 
 from wan_ddp.errors import MachineError
 
+_REMEDY = "start it with torchrun, or unset these variables to run one rank"
+
 
 @dataclass(frozen=True, slots=True)
 class Rank:
@@ -22,7 +24,10 @@ class Rank:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], ranks_per_gpu: int) -> "Rank":
-        """The rank that torchrun says this process is; alone, outside of torchrun, it is rank 0 of 1."""
+        """The rank that torchrun says this process is; alone, outside of torchrun, it is rank 0 of 1.
+
+        Raises MachineError for an environment that torchrun does not make.
+        """
 
         def number(name: str, default: int) -> int:
             text = environ.get(name, str(default))
@@ -32,6 +37,21 @@ class Rank:
                 )
             return int(text)
 
+        for name, count in (
+            ("RANK", "WORLD_SIZE"),
+            ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+            ("GROUP_RANK", "GROUP_WORLD_SIZE"),
+        ):
+            if number(name, 0) >= number(count, 1):
+                raise MachineError(
+                    f"{name} is {number(name, 0)} in the environment and {count} {number(count, 1)}, where ranks count "
+                    f"from 0; {_REMEDY}"
+                )
+        if number("WORLD_SIZE", 1) > 1 and not (environ.get("MASTER_ADDR") and number("MASTER_PORT", 0)):
+            raise MachineError(
+                f"WORLD_SIZE is {number('WORLD_SIZE', 1)} in the environment, without the MASTER_ADDR and MASTER_PORT "
+                f"where its ranks meet; {_REMEDY}"
+            )
         return cls(
             rank=number("RANK", 0),
             world_size=number("WORLD_SIZE", 1),

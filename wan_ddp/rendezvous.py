@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from wan_ddp.errors import MachineError
 from wan_ddp.heartbeat import RankState
 from wan_ddp.rank import Rank
 
@@ -86,10 +87,18 @@ def _connect(rank: Rank, environ: Mapping[str, str]) -> "Store":
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     in_agent = environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
-    return TCPStore(
-        environ["MASTER_ADDR"],
-        int(environ["MASTER_PORT"]),
-        is_master=not in_agent and rank.rank == 0,
-        timeout=_STORE_TIMEOUT,
-        wait_for_workers=False,
-    )
+    address, port = environ["MASTER_ADDR"], environ["MASTER_PORT"]
+    try:
+        return TCPStore(
+            address,
+            int(port),
+            is_master=not in_agent and rank.rank == 0,
+            timeout=_STORE_TIMEOUT,
+            wait_for_workers=False,
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MachineError(
+            f"the launch's store at MASTER_ADDR {address}, MASTER_PORT {port} cannot be reached: {reason}; "
+            "start the ranks with torchrun"
+        ) from error

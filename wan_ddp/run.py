@@ -1,51 +1,89 @@
 """A rank's part of a run, assembled: join the launch, make the shard, meet at the barrier, give the verdict."""
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import TextIO
 
+from wan_ddp.attempts import decide, num_charged
+from wan_ddp.backlog import Backlog, State
+from wan_ddp.claims import Claims
 from wan_ddp.conclude import conclude, exit_code, summary
 from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, Stopped, WanDdpError
-from wan_ddp.heartbeat import Heartbeat, RankState, read_state
+from wan_ddp.gpu_share import share_of
+from wan_ddp.heartbeat import Heartbeat, RankState, States, sweep_runs
+from wan_ddp.job import Job, fingerprint
 from wan_ddp.logs import open_log
 from wan_ddp.plan import plan
 from wan_ddp.preflight import Ready, look_again
-from wan_ddp.process import die_with_parent
+from wan_ddp.process import die_with_parent, own_token
 from wan_ddp.progress import Progress
 from wan_ddp.rank import Rank
 from wan_ddp.rendezvous import Launch
 from wan_ddp.settings import Settings
-from wan_ddp.supervisor import Supervisor
+from wan_ddp.signals import Signals
+from wan_ddp.supervisor import Patience, Supervisor
 from wan_ddp.survey import Task
+from wan_ddp.verdict import Failure
 from wan_ddp.worker_process import WorkerSpec
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, rank: Rank, ready: Ready, environ: Mapping[str, str]) -> int:
+def run(settings: Settings, rank: Rank, ready: Ready, environ: Mapping[str, str], signals: Signals) -> int:
     """Make this rank's videos. Rank 0 waits for the others and returns the verdict's exit code, the others 0.
 
     Raises Stopped on SIGTERM and SIGINT.
     """
     if rank.world_size > 1:
         die_with_parent()  # torchrun's agent: killed by SIGKILL, it would leave its ranks behind
-    started = datetime.now(timezone.utc)
     launch = Launch.join(rank, environ, settings.run_id)
-    states = States(settings.output, rank.world_size, launch.run_id)
+    with Claims(ready.outputs.claims, run_id=launch.run_id, rank=rank.rank) as claims:
+        return _run(settings, rank, ready, environ, signals, launch, claims)
+
+
+def _run(
+    settings: Settings,
+    rank: Rank,
+    ready: Ready,
+    environ: Mapping[str, str],
+    signals: Signals,
+    launch: Launch,
+    claims: Claims,
+) -> int:
+    started = datetime.now(timezone.utc)
     terminal = open_log(settings.output / rank.log_folder / f"{rank.name}.log")
+    log.info(
+        "run %s: rank %d of %d on %s, restart %d",
+        launch.run_id,
+        rank.rank,
+        rank.world_size,
+        ready.device,
+        rank.restart,
+    )
+    if rank.rank == 0:
+        sweep_runs(settings.output / "logs")
+        claims.sweep()
+    states = States(settings.output / "logs", launch.run_id, rank.world_size)
+    rank_run = _RankRun(settings, rank, ready, launch.run_id, claims, signals, terminal, environ)
     try:
-        with _heart_and_progress(settings, rank, ready, states, terminal) as heart:
-            _make_videos(settings, rank, ready, launch.run_id, heart)
+        with ExitStack() as stack:
+            heart = stack.enter_context(Heartbeat(states.path(rank.rank), rank_run.state(), claims.beat))
+            if rank.rank == 0:
+                stack.enter_context(rank_run.progress(states))
+            rank_run.make_videos(heart)
+            heart.write()
             launch.arrive()
             if rank.rank != 0:
                 return EXIT_COMPLETE
             silent = launch.wait_for_all(states.one, settings.barrier_timeout)
-        verdict = conclude(settings, look_again(settings, ready), states.all(), launch.run_id, started, silent)
+        tasks = rank_run.settle(look_again(settings, ready))
+        verdict = conclude(settings, tasks, states.all(), launch.run_id, started, silent)
+        states.end(silent)
     except Stopped as stopped:
         if rank.rank == 0:
             print(f"{stopped}; the same command goes on where this run stopped", file=terminal)
@@ -59,69 +97,118 @@ def run(settings: Settings, rank: Rank, ready: Ready, environ: Mapping[str, str]
     return EXIT_COMPLETE if settings.run_id else exit_code(verdict)
 
 
-@contextmanager
-def _heart_and_progress(
-    settings: Settings, rank: Rank, ready: Ready, states: "States", terminal: TextIO
-) -> Iterator[Heartbeat]:
-    state = RankState(states.run_id, rank.rank, rank.gpu, rank.process, os.getpid())
-    with ExitStack() as stack:
-        heart = stack.enter_context(Heartbeat(states.path(rank.rank), state))
-        if rank.rank == 0:
-            num_done = sum(not task.is_to_do(settings.on_change, None) for task in ready.tasks)
-            stack.enter_context(Progress(terminal, num_jobs=len(ready.tasks), num_done=num_done, states=states.all))
-        yield heart
+class _RankRun:
+    """What one rank needs to make its part of the videos."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        rank: Rank,
+        ready: Ready,
+        run_id: str,
+        claims: Claims,
+        signals: Signals,
+        terminal: TextIO,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._settings, self._rank, self._ready, self._run_id = settings, rank, ready, run_id
+        self._claims, self._signals, self._terminal, self._environ = claims, signals, terminal, environ
 
-@dataclass(frozen=True, slots=True)
-class States:
-    """Where the ranks of a run write what they do."""
+    def state(self) -> RankState:
+        return RankState(self._run_id, self._rank.rank, self._rank.gpu, self._rank.process, own_token())
 
-    output: Path
-    world_size: int
-    run_id: str
+    def progress(self, states: States) -> Progress:
+        tasks = self._ready.tasks
+        num_done = sum(not self._is_to_do(task) for task in tasks)
+        return Progress(self._terminal, num_jobs=len(tasks), num_done=num_done, states=states.all)
 
-    def path(self, rank: int) -> Path:
-        return self.output / "logs" / f".rank{rank}.json"
+    def make_videos(self, heart: Heartbeat) -> None:
+        """Have a worker make the shard's videos. What fails here is said, and the other ranks go on."""
+        shards = self._shards()
+        own = shards[self._rank.rank]
+        log.info("%d videos to make in the shard, %d in all", len(own), sum(map(len, shards)))
+        heart.update(num_jobs=len(own))
+        try:
+            self._supervisor(shards, heart).work()
+        except Stopped:
+            heart.update(phase="stopped")
+            raise
+        except WanDdpError as error:
+            self._end_early(heart, str(error))
+        except Exception as error:
+            log.exception("this rank ends early")
+            self._end_early(heart, f"{type(error).__name__}: {error}")
 
-    def one(self, rank: int) -> RankState | None:
-        return read_state(self.path(rank), self.run_id)
+    def settle(self, tasks: Sequence[Task]) -> list[Task]:
+        """Write down as given up what the claims say is, and no rank lived to write down."""
+        return [self._settle(task) for task in tasks]
 
-    def all(self) -> list[RankState]:
-        return [state for state in map(self.one, range(self.world_size)) if state is not None]
+    def _settle(self, task: Task) -> Task:
+        history = self._claims.history(task.key) if self._is_to_do(task) else ()
+        if decide(history, self._settings.max_attempts) != "give_up":
+            return task
+        error = f"its last {num_charged(history)} attempts ended so: {', '.join(history)}; the logs say more"
+        generation = sum(end != "granted" for end in history)
+        failure = Failure(
+            fingerprint(task.inputs), error, "worker_died", num_charged(history), self._run_id, generation
+        )
+        self._ready.outputs.record_failure(task.job, failure)
+        return replace(task, finding=self._ready.outputs.inspect(task.job, task.inputs))
 
+    def _shards(self) -> list[list[Task]]:
+        """What every rank has to make: the plan's shards, less what is there."""
+        by_id = {task.job.id: task for task in self._ready.tasks}
+        shards = plan([task.job for task in self._ready.tasks], self._rank.world_size)
+        to_do = [[task for job in shard if self._is_to_do(task := by_id[job.id])] for shard in shards]
+        for shard in to_do:
+            for task in shard:
+                if task.finding.failure:  # --retry-failed
+                    self._claims.grant(task.key, task.finding.failure.generation)
+        return to_do
 
-def _tasks_of(settings: Settings, rank: Rank, ready: Ready, run_id: str) -> list[Task]:
-    """What this rank has to make: its shard, less what is there."""
-    by_id = {task.job.id: task for task in ready.tasks}
-    shard = [by_id[job.id] for job in plan([task.job for task in ready.tasks], rank.world_size)[rank.rank]]
-    tasks = [task for task in shard if task.is_to_do(settings.on_change, run_id)]
-    log.info("run %s: rank %d of %d on %s, restart %d", run_id, rank.rank, rank.world_size, ready.device, rank.restart)
-    log.info("%d videos in the shard, %d of them to make", len(shard), len(tasks))
-    return tasks
+    def _is_to_do(self, task: Task) -> bool:
+        return task.is_to_do(self._settings, self._run_id)
 
+    def _state_of(self, task: Task) -> State:
+        full = self._settings.verify == "full"  # else a video that is there, but damaged, would count as made
+        now = replace(task, finding=self._ready.outputs.inspect(task.job, task.inputs, full=full))
+        if self._is_to_do(now):
+            return "to_do"
+        return "given_up" if now.finding.failure else "made"
 
-def _make_videos(settings: Settings, rank: Rank, ready: Ready, run_id: str, heart: Heartbeat) -> None:
-    """Have a worker make the shard's videos. What fails here is logged, and the other ranks go on."""
-    tasks = _tasks_of(settings, rank, ready, run_id)
-    heart.update(num_jobs=len(tasks))
-    if not tasks:
-        return
-    prompted = [task.job for task in tasks]
-    spec = WorkerSpec(settings, rank.rank, ready.checkpoint, ready.device, run_id, prompted)
-    supervisor = Supervisor(
-        start_worker=spec.start,
-        outputs=ready.outputs,
-        heart=heart,
-        run_id=run_id,
-        max_attempts=settings.max_attempts,
-        step_timeout=settings.step_timeout,
-        grace=settings.grace,
-    )
-    try:
-        supervisor.work(tasks)
-    except WanDdpError as error:
-        log.error("this rank ends early: %s", error)
-        heart.update(phase="failed")
-    except Exception:
-        log.exception("this rank ends early")
-        heart.update(phase="failed")
+    def _supervisor(self, shards: Sequence[Sequence[Task]], heart: Heartbeat) -> Supervisor:
+        settings, ready = self._settings, self._ready
+        spec = WorkerSpec(settings, self._rank.rank, ready.checkpoint, ready.device, self._run_id, ())
+
+        def start(connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess:
+            return replace(spec, jobs=jobs).start(connection, offload=offload)
+
+        return Supervisor(
+            start_worker=start,
+            backlog=Backlog(
+                shards,
+                self._rank.rank,
+                self._claims,
+                state_of=self._state_of,
+                max_attempts=settings.max_attempts,
+                takeover=settings.takeover,
+            ),
+            outputs=ready.outputs,
+            heart=heart,
+            run_id=self._run_id,
+            signals=self._signals,
+            patience=Patience(
+                max_attempts=settings.max_attempts,
+                step_timeout=settings.step_timeout,
+                grace=settings.grace,
+                io_patience=settings.io_patience,
+                silence=settings.barrier_timeout,
+            ),
+            gpu=share_of(ready.device, self._environ),
+            log_file=settings.output / self._rank.log_folder / f"{self._rank.name}.log",
+        )
+
+    def _end_early(self, heart: Heartbeat, why: str) -> None:
+        log.error("this rank ends early: %s", why)
+        print(f"error: rank {self._rank.rank} ({self._rank.name}) ends early: {why}", file=self._terminal)
+        heart.update(phase="failed", job=None, error=why)

@@ -1,10 +1,10 @@
 """The settings of a run: a frozen value made once from flags and environment, every default stated here."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import SETTING_FIELDS, Conditions, Control, Job, Mechanism, Sampling, ShortReference
@@ -17,6 +17,8 @@ TINY_MODEL = "tiny"
 OnChange = Literal["refuse", "rerun", "keep"]
 Verify = Literal["size", "full"]
 Action = Literal["run", "dry-run", "check", "verdict"]
+_T = TypeVar("_T")
+_MAX_DIGITS = 9  # of a count; Python refuses to read integers of thousands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,11 @@ class Settings:
     on_change: OnChange = "refuse"
     verify: Verify = "size"
     allow_missing: bool = False
+    takeover: bool = True
+    retry_failed: bool = False
     max_attempts: int = 3
+    checkpoint_every: int = 10
+    io_patience: float = 3600.0
     step_timeout: float = 900.0
     grace: float = 25.0
     barrier_timeout: float = 120.0
@@ -68,32 +74,65 @@ examples:
   everything around it as well:           bash launch.sh --manifest M --output DIR
 
 environment: WAN_MANIFEST, WAN_OUTPUT, WAN_MODEL, WAN_MODEL_DIR and WAN_RANKS_PER_GPU stand for the flags of those
-names; a flag wins. exit codes: 0 every video is there and verified; 1 finished, but some are missing or failed;
-2 the command, manifest, model or machine is not usable; 143 and 130 stopped by SIGTERM and Ctrl-C: run it again.
+names; a flag wins, and so does --demo. exit codes: 0 every video is there and verified; 1 finished, but some are
+missing or failed; 2 the command, manifest, model or machine is not usable; 143 and 130 stopped by SIGTERM and Ctrl-C:
+run it again.
 """
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """The settings that these arguments and this environment ask for. Raises UnusableError; argparse exits with 2."""
-    arguments = vars(_parser(environ).parse_args(argv))
+    """The settings that these arguments and this environment ask for. Raises UnusableError; `--help` exits with 0."""
+    arguments = vars(_parser().parse_args(argv))
     job_defaults = {name: value for name in SETTING_FIELDS if (value := arguments.pop(f"job_{name}")) is not None}
     problems = check_defaults(job_defaults)
     if job_defaults.get("mechanism", "v2v") != "v2v" and "denoising_strength" in job_defaults:
         problems.append("--denoising-strength goes with --mechanism v2v only; leave it out")
     if problems:
         raise UnusableError("\n".join(f"settings: {problem}" for problem in problems))
-    if arguments["demo"]:
-        demo = {"manifest": ROOT / "manifests" / "demo.jsonl", "output": ROOT / "results-demo", "model": TINY_MODEL}
-        arguments |= {name: value for name, value in demo.items() if arguments[name] is None}
-    arguments["manifest"] = arguments["manifest"] or ROOT / "manifests" / "all.jsonl"
-    arguments["output"] = arguments["output"] or ROOT / "results"
-    arguments["model"] = arguments["model"] or PUBLISHED_MODEL
-    arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / arguments["model"]
+    _fill_in(arguments, environ)
     return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
 
 
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _fill_in(arguments: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """What no flag said: from --demo, else from the environment, else the default."""
+
+    def fill(name: str, variable: str, convert: Callable[[str], _T], default: _T) -> None:
+        if arguments[name] is None:
+            arguments[name] = _from_environ(environ, variable, convert, default)
+
+    if arguments["demo"]:
+        demo = {"manifest": ROOT / "manifests" / "demo.jsonl", "output": ROOT / "results-demo", "model": TINY_MODEL}
+        arguments |= {name: value for name, value in demo.items() if arguments[name] is None}
+    fill("manifest", "WAN_MANIFEST", Path, ROOT / "manifests" / "all.jsonl")
+    fill("output", "WAN_OUTPUT", Path, ROOT / "results")
+    fill("model", "WAN_MODEL", str, PUBLISHED_MODEL)
+    if arguments["model"] == TINY_MODEL:
+        # WAN_MODEL_DIR is where the real checkpoint lies or will: no place for a stand-in.
+        arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / TINY_MODEL
+    fill("model_dir", "WAN_MODEL_DIR", Path, ROOT / "models" / arguments["model"])
+    fill("ranks_per_gpu", "WAN_RANKS_PER_GPU", _positive, Settings.ranks_per_gpu)
+    fill("world_size", "WORLD_SIZE", _positive, Settings.world_size)
+
+
+def _from_environ(environ: Mapping[str, str], name: str, convert: Callable[[str], _T], default: _T) -> _T:
+    """A variable's value; one that is empty counts as not set."""
+    if not environ.get(name):
+        return default
+    try:
+        return convert(environ[name])
+    except argparse.ArgumentTypeError as error:
+        raise UnusableError(f"{name} in the environment: {error}") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UnusableError(f"{' '.join(message.split())}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
         prog="generate.py",
         description="Makes every video of a manifest with Wan2.1 through DiffSynth-Studio, each moving like its "
         "reference. Run it again and only what is missing is made.",
@@ -101,28 +140,26 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_run(parser, environ)
-    _add_model(parser, environ)
+    _add_run(parser)
+    _add_model(parser)
     _add_references(parser)
     _add_outputs(parser)
     _add_job_defaults(parser)
-    _add_actions(parser, environ)
+    _add_actions(parser)
     return parser
 
 
-def _add_run(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--manifest",
-        type=Path,
-        default=_path(environ, "WAN_MANIFEST"),
+        type=_path,
         metavar="FILE",
         help="JSON Lines, one job a line (default: manifests/all.jsonl); the format: manifests/README.md",
     )
     group.add_argument(
         "--output",
-        type=Path,
-        default=_path(environ, "WAN_OUTPUT"),
+        type=_path,
         metavar="DIR",
         help="the folder of the results (default: results)",
     )
@@ -134,7 +171,6 @@ def _add_run(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> Non
     group.add_argument(
         "--ranks-per-gpu",
         type=_positive,
-        default=environ.get("WAN_RANKS_PER_GPU", str(Settings.ranks_per_gpu)),
         metavar="N",
         help=f"ranks that share a GPU (default: {Settings.ranks_per_gpu})",
     )
@@ -143,7 +179,32 @@ def _add_run(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> Non
         type=_positive,
         default=Settings.max_attempts,
         metavar="N",
-        help="attempts at a job whose worker dies or hangs (default: %(default)s)",
+        help="attempts at a job whose worker dies or hangs, over all ranks and runs (default: %(default)s)",
+    )
+    group.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try again, with new attempts, what earlier runs gave up (missing.jsonl lists it)",
+    )
+    group.add_argument(
+        "--no-takeover",
+        dest="takeover",
+        action="store_false",
+        help="each rank makes its own shard only, and none of a slower or dead rank's",
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        type=_positive,
+        default=Settings.checkpoint_every,
+        metavar="STEPS",
+        help="save the state of a video under way every so many steps, to go on from there (default: %(default)s)",
+    )
+    group.add_argument(
+        "--io-patience",
+        type=_seconds,
+        default=Settings.io_patience,
+        metavar="SECONDS",
+        help="how long to wait for a full or unreachable disk before a rank ends (default: %(default)g)",
     )
     group.add_argument(
         "--step-timeout",
@@ -168,19 +229,18 @@ def _add_run(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> Non
     )
 
 
-def _add_model(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
-        default=environ.get("WAN_MODEL"),
+        type=_not_empty,
         metavar="NAME",
         help=f"a published checkpoint's name (default: {PUBLISHED_MODEL}), or {TINY_MODEL}: an embedded one with "
         "random weights, which makes noise",
     )
     group.add_argument(
         "--model-dir",
-        type=Path,
-        default=_path(environ, "WAN_MODEL_DIR"),
+        type=_path,
         metavar="DIR",
         help="the checkpoint's files as published (default: models/NAME)",
     )
@@ -253,7 +313,7 @@ def _add_job_defaults(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_actions(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+def _add_actions(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("instead of a run")
     actions = group.add_mutually_exclusive_group()
     for action, text in (
@@ -265,7 +325,6 @@ def _add_actions(parser: argparse.ArgumentParser, environ: Mapping[str, str]) ->
     group.add_argument(
         "--world-size",
         type=_positive,
-        default=environ.get("WORLD_SIZE", str(Settings.world_size)),
         metavar="N",
         help=f"plan for so many ranks (default: WORLD_SIZE, else {Settings.world_size})",
     )
@@ -276,13 +335,19 @@ def _choices(name: str) -> tuple[str, ...] | None:
     return get_args(Mechanism) if name == "mechanism" else None
 
 
-def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    return Path(environ[name]) if environ.get(name) else None
+def _not_empty(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_not_empty(text))
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not an integer of 1 or more")
     return int(text)
 
 

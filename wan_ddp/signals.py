@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as an exception in the main thread, held back while a video is being published."""
+"""SIGTERM, SIGHUP and SIGINT as an exception in the main thread, held back while something is to be finished."""
 
 import os
 import signal
@@ -10,7 +10,10 @@ from wan_ddp.errors import Stopped
 
 
 class Signals:
-    """Raises Stopped where the main thread stands when SIGTERM or SIGINT comes; a second one ends the process."""
+    """Raises Stopped where the main thread stands when SIGTERM or SIGINT comes; a second SIGINT ends the process.
+
+    SIGHUP, of a terminal that closes, counts as SIGTERM.
+    """
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -19,6 +22,13 @@ class Signals:
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, self._on_signal)
+
+    @property
+    def received(self) -> int | None:
+        """The signal that has come, if one has."""
+        return self._received
 
     def check(self) -> None:
         """Raise Stopped if a signal has come: for loops, should a library have swallowed the first raise."""
@@ -35,9 +45,21 @@ class Signals:
             self._shielded = False
         self.check()
 
+    @contextmanager
+    def exposed(self) -> Iterator[None]:
+        """Inside a shield, let signals act at once for the block."""
+        self._shielded = False
+        try:
+            self.check()
+            yield
+        finally:
+            self._shielded = True
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._received is not None and number == signal.SIGINT:
+        is_first = self._received is None
+        if not is_first and number == signal.SIGINT:
             os._exit(128 + number)
-        self._received = number
-        if not self._shielded:
-            raise Stopped(number)
+        self._received = signal.SIGTERM if number == signal.SIGHUP else number
+        # Schedulers and parents tell one process several times over: what it does to end is not interrupted.
+        if is_first and not self._shielded:
+            raise Stopped(self._received)

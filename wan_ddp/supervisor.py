@@ -1,158 +1,223 @@
-"""Keeps a rank's worker alive: the worker holds the GPU and may die, this process holds the list of tasks and does not.
+"""Keeps a rank's worker alive: the worker holds the GPU and may die, this process holds the claims and does not.
 
 A worker that crashes, is killed or hangs is charged to the one task in its hands, and another worker goes on.
 """
 
 import logging
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
 
+from wan_ddp.attempts import End, decide, num_charged
+from wan_ddp.backlog import POLL_SECONDS, Backlog, Taken
+from wan_ddp.claims import Claim
 from wan_ddp.errors import FailureKind, WanDdpError
+from wan_ddp.gpu_share import GpuShare
 from wan_ddp.heartbeat import Heartbeat
-from wan_ddp.job import fingerprint
+from wan_ddp.job import Job, fingerprint
+from wan_ddp.logs import tail
 from wan_ddp.outputs import Outputs
-from wan_ddp.survey import Task
+from wan_ddp.signals import Signals
 from wan_ddp.verdict import Failure
-from wan_ddp.worker import Failed, Loaded, Message, Order, Published, Stepped
+from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped, Superseded
+from wan_ddp.worker_handle import WorkerHandle, WorkerLostError, WorkerStoppedError
 
 log = logging.getLogger(__name__)
 
-# What another attempt may mend: the process is new. Bad input stays bad, and a full disk stays full for now.
-_TRY_AGAIN: frozenset[FailureKind] = frozenset({"worker_died", "hang", "gpu"})
-
+# What leaves nothing to trust in the process, or no process at all.
+_WORKER_IS_LOST: frozenset[FailureKind] = frozenset({"worker_died", "hang", "gpu"})
+# One job may kill every worker that it meets; so many different ones in a row are not all to blame.
+_MAX_JOBS_LOST_IN_A_ROW = 3
 _MAX_STARTS = 3
 _LOAD_TIMEOUT = 3600.0  # seconds: 40 GB of weights from a slow network disk
-
-StartWorker = Callable[[Connection], BaseProcess]
-
-
-class WorkerLostError(WanDdpError):
-    """The worker died or fell silent; `kind` says which."""
-
-    def __init__(self, kind: FailureKind, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
+# A worker encodes the prompts of all that it may come to do, once: 0.03 s each on an H100, and 1 MB of memory.
+_MAX_PROMPTS = 1000
+# Noise, the worst that H.264 can meet, takes 0.8 bytes a pixel at our quality.
+_BYTES_PER_PIXEL = 1.0
+_MIN_ROOM_BYTES = 128 * 1024
 
 
-class WorkerProcess:
-    """A running worker, in a process group of its own with everything that it starts."""
+class StartWorker(Protocol):
+    """Starts a worker that will be asked for some of `jobs`; with `offload` its weights stay in the CPU's memory."""
 
-    def __init__(self, start: StartWorker) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
-        self._process = start(theirs)
-        theirs.close()
-        assert self._process.pid is not None, "a started process has a pid"
-        self.pid = self._process.pid
+    def __call__(self, connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess: ...
 
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
 
-    def order(self, order: Order) -> None:
-        with suppress(BrokenPipeError):  # its death shows at the next message
-            self._connection.send(order)
+class RankEndedError(WanDdpError):
+    """This rank cannot go on; the others can, and take its tasks over."""
 
-    def receive(self, timeout: float) -> Message:
-        """The worker's next message. Raises WorkerLostError if it dies, or says nothing for `timeout` seconds."""
-        if not self._connection.poll(timeout):
-            raise WorkerLostError("hang", f"no step for {timeout:g} s (--step-timeout)")
-        try:
-            message: Message = self._connection.recv()
-        except (EOFError, OSError):  # closed, or broken off in the middle of a message
-            self._process.join(timeout=10)
-            raise WorkerLostError("worker_died", _describe_exit(self._process.exitcode)) from None
-        return message
 
-    def dismiss(self, grace: float) -> None:
-        """Let it end, now that there is nothing more to do."""
-        self._connection.close()
-        self._process.join(grace)
-        self.kill()
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long, and how often. Seconds, but for `max_attempts`."""
 
-    def stop(self, grace: float) -> None:
-        """Ask it to end, and make it end after `grace` seconds; nothing that it started is left."""
-        self._process.terminate()
-        self._process.join(grace)
-        self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.join()
-        self._connection.close()
+    max_attempts: int = 3
+    step_timeout: float = 900.0
+    grace: float = 25.0
+    io_patience: float = 3600.0
+    silence: float = 120.0
+    io_pause: float = 20.0
+    """Between two attempts at a task that failed with the disk, or with what it reads from."""
 
 
 @dataclass
 class Supervisor:
-    """Has a rank's tasks done by its worker, and starts another worker when one is lost."""
+    """Has the tasks of a backlog done by a worker, and starts another worker when one is lost."""
 
     start_worker: StartWorker
+    backlog: Backlog
     outputs: Outputs
     heart: Heartbeat
     run_id: str
-    max_attempts: int
-    step_timeout: float
-    grace: float
-    _worker: WorkerProcess | None = field(default=None, init=False)
+    signals: Signals
+    patience: Patience
+    gpu: GpuShare | None
+    log_file: Path | None = None
+    _worker: WorkerHandle | None = field(default=None, init=False)
+    _prompts: frozenset[str] = field(default=frozenset(), init=False)
+    _offloads: bool = field(default=False, init=False)
+    _in_hands: Taken | None = field(default=None, init=False)
+    _lost_in_a_row: set[str] = field(default_factory=set, init=False)
 
-    def work(self, tasks: Sequence[Task]) -> None:
-        """Have every task done or given up. Raises WorkerLostError if workers cannot even be started."""
+    def work(self) -> None:
+        """Have every task of the backlog done or given up, by this rank or another.
+
+        Raises RankEndedError when this rank cannot go on, and Stopped; what is in hand is released, uncharged.
+        """
         try:
-            for index, task in enumerate(tasks):
-                upcoming = tasks[index + 1] if index + 1 < len(tasks) else None
-                self._finish(Order(task, upcoming))
+            while self._take():
+                self._attempt()
             self.heart.update(phase="finished", job=None)
-            if self._worker is not None:
-                self._worker.dismiss(self.grace)
-                self._worker = None
+            self._dismiss_worker()
         finally:
-            if self._worker is not None:
-                self._worker.stop(self.grace)
+            self._stop()
 
-    def _finish(self, order: Order) -> None:
-        """Attempt a task until it is published or given up."""
-        for attempt in range(1, self.max_attempts + 1):
-            self._load()
-            result = self._attempt(order)
+    def _take(self) -> bool:
+        """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
+        while True:
+            if ahead := self.backlog.ahead():
+                self._wait_for_disk(ahead[0].job)
+            with self.signals.shield():  # a claim that nobody holds would be charged
+                self._in_hands = self.backlog.take()
+            if self._in_hands:
+                return True
+            if self.backlog.is_empty():
+                return False
+            # Other ranks are at the rest. Theirs is the GPU for now, and their tasks ours should they die.
+            self._dismiss_worker()
+            self.heart.update(phase="waiting", job=None)
+            if self.backlog.is_stuck(self.patience.silence):
+                raise RankEndedError(
+                    "all that is left is in the hands of ranks that show no sign of life for "
+                    f"{self.patience.silence:g} s (--barrier-timeout), but are not dead: stopped, or their disk hangs"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _attempt(self) -> None:
+        """One attempt at the task in hand, and what follows from it."""
+        assert self._in_hands is not None, "taken before"
+        taken = self._in_hands
+        task, claim = taken.task, taken.claim
+        log_start = self.log_file.stat().st_size if self.log_file else 0
+        self._load(task.job, alone=claim.decision == "try_alone")
+        result = self._order(taken)
+        with self.signals.shield():
             if isinstance(result, Published):
-                self.heart.update(num_done=self.heart.state.num_done + 1)
-                return
-            log.error("%s: attempt %d failed (%s): %s", order.task.job.id, attempt, result.kind, result.error)
-            if result.kind not in _TRY_AGAIN or attempt == self.max_attempts:
-                self._give_up(order.task, result, attempt)
-                return
+                self._published(taken)
+            elif isinstance(result, Failed):
+                self._failed(taken, result, log_start)
+            else:
+                log.warning("%s: its worker was stopped, or another process has taken it over", task.job.id)
+                self._end_claim(claim, "released")
+        if len(self._lost_in_a_row) >= _MAX_JOBS_LOST_IN_A_ROW:
+            raise RankEndedError(
+                f"the GPU is given up: workers were lost on {len(self._lost_in_a_row)} different jobs in a row "
+                f"({', '.join(sorted(self._lost_in_a_row))}); other ranks take its jobs. nvidia-smi -q and dmesg may "
+                "say what is wrong with it"
+            )
 
-    def _attempt(self, order: Order) -> Published | Failed:
-        """One attempt at a task. A worker that does not survive it is gone afterwards."""
+    def _order(self, taken: Taken) -> Published | Superseded | Failed | None:
+        """Have the worker attempt a task. A worker that does not survive it is gone afterwards.
+
+        None if somebody stopped the worker alone, which is no fault of the task.
+        """
         assert self._worker is not None, "loaded before"
-        job = order.task.job
+        job = taken.task.job
         self.heart.update(phase="working", job=job.id, step=0, num_steps=job.num_inference_steps)
-        self._worker.order(order)
+        upcoming = next((task for task in self.backlog.ahead() if task is not taken.task), None)
+        self._worker.order(Order(taken.task, upcoming, taken.claim))
         try:
-            while isinstance(message := self._worker.receive(self.step_timeout), Stepped):
+            while isinstance(message := self._worker.receive(self.patience.step_timeout), Stepped):
                 self.heart.update(step=message.step, num_steps=message.num_steps)
+        except WorkerStoppedError:
+            self._drop_worker()
+            return None
         except WorkerLostError as lost:
             self._drop_worker()
             return Failed(lost.kind, str(lost))
-        if isinstance(message, Failed) and message.kind == "gpu":
+        assert isinstance(message, Published | Superseded | Failed), "an order ends in one of these"
+        if isinstance(message, Failed) and message.kind in _WORKER_IS_LOST:
             self._drop_worker()
-        assert isinstance(message, Published | Failed), "an order ends in one of these"
         return message
 
-    def _load(self) -> None:
-        """Make sure of a worker that has its model. Raises WorkerLostError after some that died before they had it."""
+    def _published(self, taken: Taken) -> None:
+        self.backlog.finish(taken.task)
+        self._end_claim(taken.claim, "done")
+        self._lost_in_a_row.clear()
+        self.heart.update(num_done=self.heart.state.num_done + 1)
+
+    def _failed(self, taken: Taken, result: Failed, log_start: int) -> None:
+        """Charge the failure to the task, unless the disk is at fault, and give it up or leave it for later."""
+        task, claim = taken.task, taken.claim
+        if result.kind in _WORKER_IS_LOST:
+            self._lost_in_a_row.add(task.job.id)
+        is_disk = result.kind == "io" and (result.disk_full or not self._has_room(task.job))
+        end: End = "released" if is_disk else result.kind
+        self._end_claim(claim, end)
+        ends = (*claim.history, end)
+        log.error("%s: failed (%s), attempt %d: %s", task.job.id, result.kind, num_charged(ends), result.error)
+        if decide(ends, self.patience.max_attempts) == "give_up":
+            failure = Failure(
+                fingerprint(task.inputs),
+                result.error,
+                result.kind,
+                num_charged(ends),
+                self.run_id,
+                claim.generation,
+                tail(self.log_file, log_start) if self.log_file and result.kind != "bad_input" else "",
+            )
+            self.outputs.record_failure(task.job, failure)
+            self.backlog.finish(task)
+            self.heart.update(num_failed=self.heart.state.num_failed + 1)
+        else:
+            self.backlog.postpone(task, self.patience.io_pause if result.kind == "io" else 0.0)
+
+    def _end_claim(self, claim: Claim, how: End) -> None:
+        self._in_hands = None
+        try:
+            claim.end(how)
+        except OSError as error:  # then it counts as held until this process ends, and as died after that
+            log.error("the end of a claim could not be written down: %s", error)
+
+    def _load(self, job: Job, *, alone: bool) -> None:
+        """Make sure of a worker that has its model and knows the job's prompt.
+
+        Raises RankEndedError after some workers that died before they had it.
+        """
+        wanted_by_others = self.gpu is not None and not alone and self.gpu.is_wanted_whole()
+        if self._offloads != alone or job.prompt not in self._prompts or wanted_by_others:
+            self._dismiss_worker()
         for start in range(1, _MAX_STARTS + 1):
             if self._worker is not None and self._worker.is_alive():
                 return
             self._drop_worker()
             self.heart.update(phase="loading", job=None)
-            self._worker = WorkerProcess(self.start_worker)
+            self._start(job, alone)
+            assert self._worker is not None, "started just now"
             try:
                 message = self._worker.receive(_LOAD_TIMEOUT)
                 if isinstance(message, Failed):
@@ -162,24 +227,62 @@ class Supervisor:
                 log.error("start %d of the worker failed (%s): %s", start, lost.kind, lost)
                 self._drop_worker()
                 if start == _MAX_STARTS:
-                    raise
+                    raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
+
+    def _start(self, job: Job, alone: bool) -> None:
+        if self.gpu is not None:
+            self.gpu.take_whole() if alone else self.gpu.join()
+        jobs = {job.prompt: [job]}
+        for task in self.backlog.ahead():
+            if task.job.prompt in jobs or len(jobs) < _MAX_PROMPTS:
+                jobs.setdefault(task.job.prompt, []).append(task.job)
+        self._offloads = alone
+        self._prompts = frozenset(jobs)
+        chosen = [each for group in jobs.values() for each in group]
+        self._worker = WorkerHandle(lambda connection: self.start_worker(connection, jobs=chosen, offload=alone))
+
+    def _dismiss_worker(self) -> None:
+        """Let the worker end in peace, and the GPU to others."""
+        if self._worker is not None:
+            self._worker.dismiss(self.patience.grace)
+        self._drop_worker()
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
+        if self.gpu is not None:
+            self.gpu.leave()
 
-    def _give_up(self, task: Task, result: Failed, attempts: int) -> None:
-        failure = Failure(fingerprint(task.inputs), result.error, result.kind, attempts, self.run_id)
-        self.outputs.record_failure(task.job, failure)
-        self.heart.update(num_failed=self.heart.state.num_failed + 1)
+    def _stop(self) -> None:
+        """End the worker, and let go of what is in hand: uncharged, and as done if the worker still published it."""
+        with self.signals.shield():
+            taken = self._in_hands
+            if taken is not None:  # before the wait for the worker, which a second Ctrl-C cuts off
+                self._end_claim(taken.claim, "released")
+            messages = self._worker.stop(self.patience.grace) if self._worker is not None else []
+            self._drop_worker()
+            if taken is not None and any(isinstance(message, Published) for message in messages):
+                self._published(taken)
 
+    def _has_room(self, job: Job) -> bool:
+        pixels = job.num_frames * job.width * job.height
+        return self.outputs.has_room(max(int(pixels * _BYTES_PER_PIXEL), _MIN_ROOM_BYTES))
 
-def _describe_exit(code: int | None) -> str:
-    if code is None:
-        return "the worker closed its pipe and lives on"
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = ": the kernel's out-of-memory killer does that, see dmesg" if name == "SIGKILL" else ""
-        return f"the worker was killed by {name}{hint}"
-    return f"the worker ended with exit code {code}"
+    def _wait_for_disk(self, job: Job) -> None:
+        """Pause for as long as the output folder takes no video of the job's size.
+
+        Raises RankEndedError when patience ends: the tasks stay as they are, for the next run.
+        """
+        if self._has_room(job):
+            return
+        end = time.monotonic() + self.patience.io_patience
+        log.error("%s takes no more: waiting for room, at most %g s", self.outputs.root, self.patience.io_patience)
+        self.heart.update(phase="waiting for the disk", job=None)
+        while not self._has_room(job):
+            if time.monotonic() > end:
+                raise RankEndedError(
+                    f"{self.outputs.root} took no video for {self.patience.io_patience:g} s (--io-patience): make room "
+                    "and run the same command again"
+                )
+            time.sleep(POLL_SECONDS)

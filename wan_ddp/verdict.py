@@ -45,6 +45,9 @@ class Failure:
     kind: FailureKind
     attempts: int
     run_id: str
+    generation: int = 0
+    """Of the claim that it was given up with: new attempts are granted from there."""
+    log_tail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Finding:
     why: str = ""
     failure: Failure | None = None
     record: Record | None = None
+    seconds: float = 0.0
+    """What making the video took, where its record says."""
 
 
 _RECORD = TypeAdapter(Record)
@@ -83,14 +88,15 @@ def _judge_record(inputs: Mapping[str, Any], record: bytes | None, video_bytes: 
         found = _RECORD.validate_json(record)
     except ValidationError:
         return Finding("corrupt", "its record does not parse")
-    differences = _differences(inputs, found)
-    if differences:
-        return Finding("changed", "; ".join(differences), record=found)
     if video_bytes is None:
         return Finding("corrupt", "its video is gone")
     if video_bytes != found.video.num_bytes:
         return Finding("corrupt", f"its video has {video_bytes} bytes, its record says {found.video.num_bytes}")
-    return Finding("verified", record=found)
+    seconds = sum(found.seconds.values())
+    differences = _differences(inputs, found)
+    if differences:
+        return Finding("changed", "; ".join(differences), record=found, seconds=seconds)
+    return Finding("verified", record=found, seconds=seconds)
 
 
 def _parse_failure(inputs: Mapping[str, Any], text: bytes) -> Failure | None:
@@ -126,7 +132,7 @@ def report(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_changed: bo
             verified[job.category] += 1
         elif finding.failure:
             given_up = finding.failure
-            failed.append({"id": job.id, "error": given_up.error, "kind": given_up.kind, "attempts": given_up.attempts})
+            failed.append({"id": job.id} | _reported(given_up))
         if finding.state in others and not finding.failure:
             others[finding.state].append({"id": job.id, "why": finding.why})
     return {
@@ -139,6 +145,11 @@ def report(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_changed: bo
         "changed": others["changed"],
         "categories": {name: {"expected": number, "verified": verified[name]} for name, number in expected.items()},
     }
+
+
+def _reported(failure: Failure) -> dict[str, Any]:
+    log = {"log": failure.log_tail} if failure.log_tail else {}
+    return {"error": failure.error, "kind": failure.kind, "attempts": failure.attempts} | log
 
 
 def rerun_lines(jobs: Sequence[Job], findings: Sequence[Finding], *, keep_changed: bool) -> list[str]:

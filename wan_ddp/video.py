@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wan_ddp.errors import BadInputError, StorageError
+from wan_ddp.errors import BadInputError, DiskFullError, StorageError
 from wan_ddp.ffmpeg import DECODE_THREADS, BrokenVideoError, Source, Timeline, encode, open_video, read_timeline
+from wan_ddp.files import NO_ROOM_ERRNOS
 from wan_ddp.job import Sampling, ShortReference
 from wan_ddp.sampling import frames_at_times, frames_in_order
 
@@ -78,7 +79,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 def write_mp4(path: str | os.PathLike[str], frames: Frames, fps: float) -> None:
     """Write (num_frames, height, width, 3) uint8 RGB frames of even size as H.264; the name may end in anything.
 
-    Raises StorageError with ffmpeg's reason if the file could not be written.
+    Raises StorageError with ffmpeg's reason if the file could not be written, DiskFullError if there is no room for it.
     """
     import numpy as np
 
@@ -89,7 +90,8 @@ def write_mp4(path: str | os.PathLike[str], frames: Frames, fps: float) -> None:
     try:
         encode(path, pixels, width=width, height=height, fps=fps)
     except OSError as error:
-        raise StorageError(f"{os.fspath(path)}: it could not be written: {error}") from error
+        kind = DiskFullError if error.errno in NO_ROOM_ERRNOS else StorageError
+        raise kind(f"{os.fspath(path)}: it could not be written: {error.strerror}") from error
 
 
 def read_clip(

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from wan_ddp.errors import FailureKind, JobError
+from wan_ddp.errors import DiskFullError, FailureKind, JobError, Stopped, SupersededError
 from wan_ddp.job import Control, Job, Sampling, ShortReference, fingerprint
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ClipRequest, ReferenceReader
 from wan_ddp.signals import Signals
+from wan_ddp.steps import KeptSteps, discard_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import VideoFile
 from wan_ddp.video import Clip, Frames, looks_constant
@@ -35,12 +36,21 @@ class Generated(Protocol):
         """What else the record should say: forwards, peak memory, the reference's share of the first latent."""
 
 
+OnStep = Callable[[int, int, Callable[[], bytes]], None]
+"""Told (step, num_steps, save) after `step` of the steps; `save()` gives the state there, until the call returns."""
+
+
 class Generator(Protocol):
     """Makes one job's frames; `clip` is its reference, of the job's size and length, None for mechanism none."""
 
     def generate(
-        self, job: Job, clip: Frames | None, *, control: Control, on_step: Callable[[int, int], None]
-    ) -> Generated: ...
+        self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None, on_step: OnStep
+    ) -> Generated:
+        """Goes on from `state`, which `on_step` gave before, or starts over if it does not fit.
+
+        Calls `on_step` before the first step that it makes, with the number of those that `state` saved it, and after
+        each. Whatever that raises ends the video.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +72,31 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """The task's claim no longer stands: nothing was published."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
-    """The task failed, and the worker waits for another; after `kind` gpu it ends."""
+    """The task failed, and the worker waits for another; after `kind` gpu, or before it has Loaded, it ends."""
 
     kind: FailureKind
     error: str
+    disk_full: bool = False
 
 
-Message = Loaded | Stepped | Published | Failed
+Message = Loaded | Stepped | Published | Superseded | Failed
 Say = Callable[[Message], None]
+
+
+class Claim(Protocol):
+    """The right to make a task's video, until another process has taken it over."""
+
+    @property
+    def key(self) -> str: ...
+
+    def stands(self) -> bool:
+        """Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +105,16 @@ class Order:
 
     task: Task
     upcoming: Task | None
+    claim: Claim
 
 
 @dataclass
 class Worker:
-    """Makes one video after another with the parts that it is handed."""
+    """Makes one video after another with the parts that it is handed.
+
+    A signal ends it at once while it reads a reference, after the step in hand while it generates, and after the
+    publishing of a video that has all its steps: what has been computed is on the disk then.
+    """
 
     run_id: str
     rank: int
@@ -94,63 +125,71 @@ class Worker:
     sampling: Sampling
     short_reference: ShortReference
     control: Control
+    checkpoint_every: int
     about: Mapping[str, Any]
     """What every record of this process says: model, GPU, versions."""
     _mentioned: set[str] = field(default_factory=set)
 
     def work(self, orders: Iterable[Order], say: Say) -> None:
-        """Make each ordered video and say what became of it. Ends with the orders, or with a GPU that failed."""
+        """Make each ordered video and say what became of it. Ends with the orders, or with a GPU that failed.
+
+        Raises Stopped after a signal; a task that was not finished then is not spoken of.
+        """
         for order in orders:
             log.info("%s: started", order.task.job.id)
-            result = self._attempt(order, say)
-            say(result)
+            with self.signals.shield():
+                result = self._attempt(order, say)
+                say(result)
             if isinstance(result, Failed) and result.kind == "gpu":
                 return
 
-    def _attempt(self, order: Order, say: Say) -> Published | Failed:
+    def _attempt(self, order: Order, say: Say) -> Published | Superseded | Failed:
         job = order.task.job
         try:
             self._make(order, say)
+        except SupersededError as error:
+            log.warning("%s; nothing was published", error)
+            return Superseded()
         except JobError as error:
             log.error("%s: failed (%s): %s", job.id, error.kind, error)
-            return Failed(error.kind, str(error))
+            failed = Failed(error.kind, str(error), isinstance(error, DiskFullError))
         except Exception as error:
             log.exception("%s: failed with an error that nobody expected", job.id)
-            return Failed("error", f"{type(error).__name__}: {error}")
-        return Published()
+            failed = Failed("error", f"{type(error).__name__}: {error}")
+        else:
+            return Published()
+        if failed.kind == "error":  # what led to it may lie in the state: another attempt, if there is one, starts over
+            discard_steps(self.outputs.steps(job))
+        return failed
 
     def _make(self, order: Order, say: Say) -> None:
         """One video, from its reference to its record."""
-        task, job = order.task, order.task.job
+        job = order.task.job
         started = datetime.now(timezone.utc)
         clock = time.monotonic()
-        self.outputs.prepare(job)
-        clip = self.reader.read(self._request(job)) if job.mechanism != "none" else None
+        with self.signals.exposed():
+            self.outputs.prepare(job)
+            clip = self.reader.read(self._request(job)) if job.mechanism != "none" else None
         read_seconds = time.monotonic() - clock
         self._prefetch(order)
         if clip is not None:
             self._mention_fps(job, clip)
-
-        def on_step(step: int, num_steps: int) -> None:
-            self.signals.check()
-            say(Stepped(step, num_steps))
-
-        made = self.generator.generate(job, clip.frames if clip else None, control=self.control, on_step=on_step)
+        kept = KeptSteps(self.outputs.steps(job), fingerprint(order.task.inputs), self.checkpoint_every)
+        made = self.generator.generate(
+            job,
+            clip.frames if clip else None,
+            control=self.control,
+            state=kept.state,
+            on_step=self._on_step(order, kept, say),
+        )
         if "reference_share" in made.measured:
             log.info("%s: the reference is %.1f%% of the first latent", job.id, 100 * made.measured["reference_share"])
         clock = time.monotonic()
 
         def describe(video: VideoFile) -> dict[str, Any]:
             seconds = {"read": read_seconds, **made.seconds, "save": time.monotonic() - clock}
-            return {
-                "id": job.id,
-                "fingerprint": fingerprint(task.inputs),
-                "inputs": task.inputs,
-                "reference": {"path": job.reference} | (asdict(clip.source) if clip else {}),
-                "video": asdict(video),
-                "flags": [flag for flag in [looks_constant(made.frames)] if flag],
-                **self.about,
-                **made.measured,
+            return self._record(order.task, clip, made, video) | {
+                "resumed_from": list(kept.resumed_from),
                 "seconds": {name: round(value, 3) for name, value in seconds.items()},
                 "run_id": self.run_id,
                 "rank": self.rank,
@@ -158,9 +197,46 @@ class Worker:
                 "finished": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
             }
 
-        with self.signals.shield():
-            video = self.outputs.publish(job, made.frames, describe)
+        video = self.outputs.publish(job, made.frames, describe, order.claim.stands)
         log.info("%s: published, %d bytes, denoised in %.1f s", job.id, video.num_bytes, made.seconds["denoise"])
+
+    def _on_step(self, order: Order, kept: KeptSteps, say: Say) -> OnStep:
+        """Says how far the video is, and saves its state when that is due or a signal has come, which then ends it."""
+        job_id = order.task.job.id
+        has_begun = False
+
+        def on_step(step: int, num_steps: int, save: Callable[[], bytes]) -> None:
+            nonlocal has_begun
+            say(Stepped(step, num_steps))
+            if not has_begun:
+                has_begun = True
+                kept.begin(step)
+                if step:
+                    log.info("%s: goes on after step %d of %d", job_id, step, num_steps)
+            stopped_by = self.signals.received
+            if kept.is_due(step, num_steps) or (stopped_by is not None and kept.is_new(step)):
+                _check_claim(order)
+                kept.keep(step, num_steps, save)
+            # All that is left after the last step is short: the video is finished.
+            if stopped_by is not None and step < num_steps:
+                log.info("%s: stopped after step %d of %d", job_id, step, num_steps)
+                raise Stopped(stopped_by)
+
+        return on_step
+
+    def _record(self, task: Task, clip: Clip | None, made: Generated, video: VideoFile) -> dict[str, Any]:
+        """What the record says of the video itself; how it came to be is the rest of it."""
+        job = task.job
+        return {
+            "id": job.id,
+            "fingerprint": fingerprint(task.inputs),
+            "inputs": task.inputs,
+            "reference": {"path": job.reference} | (asdict(clip.source) if clip else {}),
+            "video": asdict(video),
+            "flags": [flag for flag in [looks_constant(made.frames)] if flag],
+            **self.about,
+            **made.measured,
+        }
 
     def _request(self, job: Job) -> ClipRequest:
         return ClipRequest(
@@ -187,3 +263,14 @@ class Worker:
                 job.fps,
                 job.fps / clip.source.fps,
             )
+
+
+def _check_claim(order: Order) -> None:
+    """Raises SupersededError if the work on a task has become needless, before more of it is done."""
+    try:
+        stands = order.claim.stands()
+    except OSError as error:  # before the video is published it is asked again
+        log.warning("%s: whether its claim stands cannot be seen: %s", order.task.job.id, error.strerror)
+        return
+    if not stands:
+        raise SupersededError(f"{order.task.job.id}: another process has taken it over")

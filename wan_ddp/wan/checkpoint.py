@@ -91,6 +91,32 @@ def find_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
+def check_meant(checkpoint: Checkpoint, asked_for: str) -> Checkpoint:
+    """The checkpoint, if it is what a run may use that asked for the model of that name.
+
+    Raises:
+        ModelError: a stand-in with random weights where another model was asked for, or a damaged tokenizer, whose
+            files take too long to parse for a plan.
+    """
+    if checkpoint.architecture.huggingface is None and checkpoint.name != asked_for:
+        raise ModelError(
+            f"{checkpoint.folder} holds {checkpoint.name}, which makes noise, and {asked_for} was asked for; name "
+            f"another folder with --model-dir or WAN_MODEL_DIR, or ask for --model {checkpoint.name}"
+        )
+    damaged = []
+    for path in (checkpoint.tokenizer / name for name in TOKENIZER_FILES if name.endswith(".json")):
+        try:
+            if path.exists() and not isinstance(json.loads(path.read_bytes()), dict):
+                damaged.append(f"{path.relative_to(checkpoint.folder)} is not a JSON object")
+        except (ValueError, RecursionError) as error:
+            damaged.append(f"{path.relative_to(checkpoint.folder)} is not JSON ({error})")
+        except OSError as error:
+            damaged.append(f"{path.relative_to(checkpoint.folder)} cannot be read: {error.strerror}")
+    if damaged:
+        raise ModelError(f"damaged in {checkpoint.folder}: {'; '.join(damaged)}; {how_to_get(checkpoint.folder)}")
+    return checkpoint
+
+
 def check_mechanisms(checkpoint: Checkpoint, jobs: Iterable[Job]) -> None:
     """Raise ModelError, in one line, if jobs use a mechanism that the checkpoint cannot do."""
     refused = Counter(job.mechanism for job in jobs if job.mechanism not in checkpoint.mechanisms)

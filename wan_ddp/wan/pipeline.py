@@ -21,12 +21,13 @@ from wan_ddp.wan.control import Frames, control_frames
 from wan_ddp.wan.gpu import named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.prompts import Embeddings
+from wan_ddp.wan.step_state import LoopState, to_bytes
 from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
 
 # The pipeline's argument that takes the clip.
 ARGUMENTS = {"v2v": "input_video", "vace": "vace_video", "fun_control": "control_video"}
 
-OnStep = Callable[[int, int], None]
+OnStep = Callable[[int, int, Callable[[], bytes]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Result:
     """A video and what it took.
 
     `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, denoise, decode. `measured`:
-    `num_forwards` of the DiT; `reference_share`, the share of the reference in the first latent, with v2v only;
-    `peak_memory_bytes` of this process' tensors on the GPU.
+    `num_forwards` of the DiT, without those that a state saved it; `reference_share`, the share of the reference in the
+    first latent, with v2v only; `peak_memory_bytes` of this process' tensors on the GPU.
     """
 
     frames: Frames
@@ -52,6 +53,8 @@ class Generator:
         self.tiled = tiled
         self._latents = ReferenceLatents()
         install_caches(pipe, embeddings, self._latents)
+        self._loop = LoopState()
+        pipe.units = [*pipe.units, self._loop]
 
     @classmethod
     def load(
@@ -72,23 +75,28 @@ class Generator:
         pipe = load_pipeline(files, None, device=device, offload=offload or Offload())
         return cls(pipe, embeddings, device=device, tiled=tiled)
 
-    def generate(self, job: Job, clip: Frames | None, *, control: Control, on_step: OnStep) -> Result:
+    def generate(
+        self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None = None, on_step: OnStep
+    ) -> Result:
         """Make the job's video.
 
         Args:
             clip: (num_frames, height, width, 3) uint8 RGB, the reference at the job's size; None for mechanism none.
                 Jobs with equal clips, one after another, share one encoding.
             control: what is made of the clip for vace and fun_control.
-            on_step: called with the steps done and their number, first with none done. It may raise.
+            state: what `on_step` was given in an earlier attempt at the job: the steps before it are not made again,
+                and the frames are the same. One that does not fit is not used.
+            on_step: called with the steps done, their number, and a function that gives the state after them, for as
+                long as the call lasts; first before any step is made. It may raise.
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
-            JobError: the video holds values that are not finite.
+            JobError: the video, or a state that is asked for, holds values that are not finite.
         """
         clock = _Clock(self.device)
         start_peak_memory(self.device)
         reference = self._reference(job, clip, control)
-        with named_gpu_errors(self.device, f"making {job.id}"):
+        with named_gpu_errors(self.device, f"making {job.id}"), self._loop.starting_from(state):
             video = self.pipe(
                 **reference,
                 prompt=job.prompt,
@@ -102,17 +110,38 @@ class Generator:
                 num_inference_steps=job.num_inference_steps,
                 sigma_shift=job.sigma_shift,
                 tiled=self.tiled,
-                progress_bar_cmd=lambda timesteps: _steps(timesteps, clock, on_step),
+                progress_bar_cmd=lambda timesteps: self._steps(job, len(timesteps), clock, on_step),
                 output_type="floatpoint",
             )
             frames = _to_frames(video.to(self.device), job)
             clock.lap()
-        measured: dict[str, Any] = {"num_forwards": job.num_inference_steps * (1 if job.cfg_scale == 1.0 else 2)}
+        num_steps_made = job.num_inference_steps - self._loop.step
+        measured: dict[str, Any] = {"num_forwards": num_steps_made * (1 if job.cfg_scale == 1.0 else 2)}
         if job.mechanism == "v2v":
-            measured["reference_share"] = round(1 - self.pipe.scheduler.sigmas[0].item(), 4)
+            measured["reference_share"] = round(1 - self._loop.first_sigma, 4)
         if self.device != "cpu":
             measured["peak_memory_bytes"] = peak_memory_bytes(self.device)
         return Result(frames, dict(zip(("encode", "denoise", "decode"), clock.laps, strict=True)), measured)
+
+    def _steps(self, job: Job, num_steps: int, clock: "_Clock", on_step: OnStep) -> Iterator[torch.Tensor]:
+        """Wraps the pipeline's loop over timesteps, as a progress bar would, and leaves out those made before.
+
+        It waits for the GPU at every step (the CPU would run far ahead), so a step is said to be done when it is.
+        """
+        clock.lap()
+        step = self._loop.step
+
+        def save() -> bytes:
+            _check_finite(self._loop.latents, job)
+            return to_bytes(self._loop.latents, step, num_steps)
+
+        on_step(step, num_steps, save)
+        for timestep in self._loop.skip_steps(self.pipe):
+            yield timestep
+            clock.wait()
+            step += 1
+            on_step(step, num_steps, save)
+        clock.lap()
 
     def _reference(self, job: Job, clip: Frames | None, control: Control) -> dict[str, Any]:
         """The pipeline's argument for the clip, which a digest of its pixels stands for if it was encoded before."""
@@ -123,7 +152,7 @@ class Generator:
             raise ValueError(f"{what} for {job.id} of {job.num_frames} frames, {job.width}x{job.height}")
         made_of_it = "as-is" if job.mechanism == "v2v" else control
         key = hashlib.sha256(np.ascontiguousarray(clip).data).digest(), clip.shape, job.mechanism, made_of_it
-        frames = None if key in self._latents else control_frames(clip, made_of_it, self.device)
+        frames = None if key in self._latents else control_frames(clip, made_of_it)
         return {ARGUMENTS[job.mechanism]: Reference(key, frames)}
 
 
@@ -145,27 +174,17 @@ class _Clock:
         synchronize(self._device)
 
 
-def _steps(timesteps: torch.Tensor, clock: _Clock, on_step: OnStep) -> Iterator[torch.Tensor]:
-    """Wraps the pipeline's loop over timesteps, as a progress bar would.
-
-    It waits for the GPU at every step (the CPU would run far ahead), so a step is said to be done when it is.
-    """
-    clock.lap()
-    on_step(0, len(timesteps))
-    for index, timestep in enumerate(timesteps):
-        yield timestep
-        clock.wait()
-        on_step(index + 1, len(timesteps))
-    clock.lap()
-
-
 def _to_frames(video: torch.Tensor, job: Job) -> Frames:
     """(1, 3, T, H, W) in -1..1 to (T, H, W, 3) uint8 on the CPU, by the rounding of DiffSynth's `vae_output_to_video`.
 
     It computes in the VAE's own dtype: in float32 every tenth value would differ by one.
     """
-    if not video.isfinite().all():
-        raise JobError(f"the model made values that are not finite for {job.id}")
+    _check_finite(video, job)
     pixels = ((video[0] + 1) * 127.5).clip(0, 255).to(torch.uint8)
     frames: Frames = pixels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
     return frames
+
+
+def _check_finite(values: torch.Tensor, job: Job) -> None:
+    if not values.isfinite().all():
+        raise JobError(f"the model made values that are not finite for {job.id}")

@@ -1,0 +1,146 @@
+"""What a resume costs before any GPU work: finished jobs surveyed by fresh processes, their files in the page cache.
+
+usage: python -m benchmarks.resume_scan [references, default 1000] [jobs of each, default 100]
+
+The videos are a few bytes, the records as long as real ones. The first survey reads every record and remembers what it
+saw; later ones read only what is new. Each figure is of the process's own clock, imports left out, the best of three.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from wan_ddp.digests import ReferenceDigests
+from wan_ddp.job import Conditions, fingerprint, fingerprint_inputs
+from wan_ddp.manifest import read_manifest
+from wan_ddp.outputs import Outputs
+
+CONDITIONS = Conditions(model="Wan2.1-T2V-14B:" + "0123456789abcdef" * 4)
+NUM_RANKS = 8
+FINGERPRINTS = "  of it fingerprints"
+INDEX = "  of it the index read"
+LISTING = "  of it folders listed, files compared"
+ABOUT: dict[str, Any] = {
+    "flags": [],
+    "model": {
+        "name": "Wan2.1-T2V-14B",
+        "identity": CONDITIONS.model,
+        "files": {f"part{n}": "0" * 64 for n in range(6)},
+    },
+    "gpu": {"name": "NVIDIA H100 80GB HBM3", "index": 0, "driver": "580.95.05"},
+    "versions": {"torch": "2.11.0+cu130", "diffsynth": "2.1.12", "wan_ddp": "0.1.0", "python": "3.12.3"},
+    "num_forwards": 100,
+    "peak_gib": 31.47,
+    "reference_share": 0.0625,
+    "seconds": {"read": 0.81, "encode": 2.83, "denoise": 332.1, "decode": 5.12, "save": 3.31},
+    "run_id": "20261123-101010-1234",
+    "rank": 3,
+    "started": "2026-11-23T10:10:10Z",
+    "finished": "2026-11-23T10:15:54Z",
+}
+SURVEY = """
+import gc, json, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from benchmarks.resume_scan import CONDITIONS, FINGERPRINTS, INDEX, LISTING, NUM_RANKS
+from wan_ddp.digests import ReferenceDigests
+from wan_ddp.job import identify
+from wan_ddp.manifest import read_manifest
+from wan_ddp.outputs import Outputs
+from wan_ddp.plan import plan
+from wan_ddp import survey as surveys
+
+seconds = {}
+def lap(name, since):
+    seconds[name] = time.monotonic() - since
+    return time.monotonic()
+
+def timed(name, function):
+    def call(*arguments):
+        now = time.monotonic()
+        result = function(*arguments)
+        lap(name, now)
+        return result
+    return call
+
+folder = Path(sys.argv[2])
+outputs = Outputs(folder / "out")
+now = time.monotonic()
+jobs = read_manifest(folder / "manifest.jsonl", {})
+now = lap("manifest read", now)
+plan(jobs, NUM_RANKS)
+now = lap("plan for 8 ranks", now)
+outputs.sweep()
+now = lap("sweep", now)
+digests = ReferenceDigests(folder / "digests")
+digested = [(job, digests.digest(job.reference)) for job in jobs]
+now = lap("reference digests", now)
+gc.disable()  # as in the survey
+kept = [identify(job, CONDITIONS, digest) for job, digest in digested]
+gc.enable()
+now = lap(FINGERPRINTS, now)
+del digested, kept
+surveys.RecordIndex = timed(INDEX, surveys.RecordIndex)
+surveys._look_up = timed(LISTING, surveys._look_up)
+now = time.monotonic()
+tasks = surveys.survey(jobs, outputs, ReferenceDigests(folder / "digests"), CONDITIONS)
+now = lap("survey", now)
+assert all(task.finding.state == "verified" for task in tasks)
+json.dump(seconds, sys.stdout)
+"""
+
+
+def make(folder: Path, num_references: int, num_each: int) -> None:
+    """A manifest, its references, and every job finished."""
+    (folder / "references").mkdir()
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
+        for number in range(num_references):
+            reference = folder / "references" / f"ref_镜头{number}_832x480.mp4"
+            reference.write_bytes(b"reference %d" % number)
+            for each in range(num_each):
+                job = {
+                    "category": ("camera_motion", "single_object", "multiple_objects", "human")[number % 4],
+                    "reference": str(reference),
+                    "prompt": f"a red fox trots across a snowy field from left to right, take {number} {each // 2}",
+                    "prompt_index": each // 2,
+                    "seed": (42, 142)[each % 2],
+                }
+                manifest.write(json.dumps(job, ensure_ascii=False) + "\n")
+    digests = ReferenceDigests(folder / "digests")
+    outputs = Outputs(folder / "out")
+    for job in read_manifest(folder / "manifest.jsonl", {}):
+        inputs = fingerprint_inputs(job, CONDITIONS, digests.digest(job.reference))
+        video = {"num_bytes": 7, "sha256": "0" * 64, "num_frames": 81, "fps": 15.0, "width": 832, "height": 480}
+        record = {"id": job.id, "fingerprint": fingerprint(inputs), "inputs": inputs, "video": video, **ABOUT}
+        outputs.video(job).parent.mkdir(parents=True, exist_ok=True)
+        outputs.video(job).write_bytes(b"a video")
+        outputs.record(job).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+    digests.save()
+
+
+def measure(folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-c", SURVEY, str(Path(__file__).resolve().parent.parent), str(folder)]
+    seconds: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return seconds
+
+
+def main(num_references: int, num_each: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        make(Path(name), num_references, num_each)
+        # The second one still reads the records that were too young for the first one to remember.
+        first, _, *later = [measure(Path(name)) for _ in range(5)]
+    for times in (first, *later):
+        times["  the scan: the survey less fingerprints"] = times["survey"] - times[FINGERPRINTS]
+    print(f"{num_references * num_each} finished jobs, {num_references} references")
+    for part in first:
+        print(f"{part:<41} first {first[part]:6.2f} s   later {min(each[part] for each in later):6.2f} s")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:] or ("1000", "100")))

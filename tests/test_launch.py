@@ -1,0 +1,296 @@
+"""launch.sh itself, and torchrun's agent as it starts it: real processes, with a stand-in for generate.py."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 60
+
+
+class Checkout:
+    """A copy of the scripts around the real package, and what its stand-ins leave: a file of marks for each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.here, self.marks, self.work = folder / "check out", folder / "marks", folder / "work"
+        for path in (self.here, self.marks, self.work):
+            path.mkdir()
+        for name in ("launch.sh", "environment.sh", "requirements.txt", "constraints.txt"):
+            shutil.copy(ROOT / name, self.here)
+        shutil.copy(ROOT / "tests" / "stand_in_generate.py", self.here / "generate.py")
+        (self.here / "wan_ddp").symlink_to(ROOT / "wan_ddp")
+        # Where the user stands: nothing of it may be imported.
+        (self.work / "torch.py").write_text("raise SystemExit('this torch.py is not torch')")
+
+    def environ(self, behaviour: str = "", **more: str) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("WAN_") and name not in ("RANK", "WORLD_SIZE", "PYTHONPATH")
+        }
+        # The interpreter of these tests is the active environment.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {**kept, "PATH": path, "MARKS": str(self.marks), "BEHAVIOUR": behaviour, **more}
+
+    def start(self, *flags: str, behaviour: str = "", **environ: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["bash", self.here / "launch.sh", *flags],
+            cwd=self.work,
+            env=self.environ(behaviour, **environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def launch(self, *flags: str, behaviour: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        return finish(self.start(*flags, behaviour=behaviour, **environ))
+
+    def bash(self, script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", f'source "{self.here}/environment.sh"; {script}']
+        return subprocess.run(command, cwd=self.work, env=self.environ(**environ), capture_output=True, text=True)
+
+    def said(self, name: str) -> dict[str, Any]:
+        """What the stand-in of that name says of itself, once it does."""
+        wait_for((self.marks / name).exists)
+        said: dict[str, Any] = json.loads((self.marks / name).read_text())
+        return said
+
+    def living(self) -> list[int]:
+        """The processes of this checkout: all inherit its variables."""
+        mark = f"MARKS={self.marks}".encode()
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in read(path)]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def finish(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+    try:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    checkout = Checkout(tmp_path)
+    yield checkout
+    for pid in checkout.living():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_launch_checks_first_then_runs_its_ranks_and_ends_with_the_verdict(checkout: Checkout) -> None:
+    stale = {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"}
+    result = checkout.launch("--output", "a b", behaviour="incomplete", WAN_NUM_RANKS="3", **stale)
+    assert result.returncode == 1, result.stderr
+    run = checkout.said("rank0")["environ"]
+    assert [checkout.said(f"rank{rank}")["environ"]["RANK"] for rank in range(3)] == ["0", "1", "2"]
+    assert run["WORLD_SIZE"] == "3"
+    assert checkout.said("--check")["environ"].get("LOCAL_WORLD_SIZE") == "3", "as many as there will be"
+    assert "RANK" not in checkout.said("--check")["environ"]
+    assert checkout.said("--verdict")["environ"]["WAN_RUN_ID"] == run["WAN_RUN_ID"]
+    assert "WAN_RUN_ID" not in checkout.said("--check")["environ"]
+    for name, action in (("--check", ["--check"]), ("rank0", []), ("--verdict", ["--verdict"])):
+        assert checkout.said(name)["argv"] == ["--output", "a b", *action]
+        assert checkout.said(name)["cwd"] == str(checkout.work)
+    assert checkout.living() == []
+
+
+@pytest.mark.parametrize("action", ["--dry-run", "--check", "--verdict"])
+def test_an_action_is_handed_to_generate_py_instead_of_a_run(checkout: Checkout, action: str) -> None:
+    result = checkout.launch("--output", "o", action, WORLD_SIZE="5", WAN_RUN_ID="mine")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == ("2\n" if action == "--check" else ""), "a script may read what it prints"
+    assert [path.name for path in checkout.marks.iterdir()] == [action]
+    assert checkout.said(action)["argv"] == ["--output", "o", action]
+    assert checkout.said(action)["environ"]["WAN_RUN_ID"] == "mine"
+    assert checkout.said("--dry-run")["environ"]["WORLD_SIZE"] == "5" if action == "--dry-run" else True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "smallest"),
+    [
+        ("WAN_NUM_RANKS", "0", 1),
+        ("WAN_NUM_RANKS", "two", 1),
+        ("WAN_NUM_RANKS", "-1", 1),
+        ("WAN_NUM_RANKS", "99999999999999999999", 1),
+        ("WAN_NUM_RANKS", "x[$(touch marks)]", 1),
+        ("WAN_MAX_RESTARTS", "-1", 0),
+        ("WAN_MAX_RESTARTS", "3 --nnodes=2", 0),
+    ],
+)
+def test_a_count_that_is_none_is_refused_in_a_line(checkout: Checkout, name: str, value: str, smallest: int) -> None:
+    result = checkout.launch(**{name: value})
+    assert result.returncode == 2
+    must = f"it must be an integer from {smallest} to 9999"
+    assert (result.stdout, result.stderr) == ("", f"error: {name} is '{value}' in the environment; {must}\n")
+    assert list(checkout.marks.iterdir()) == []
+    assert len(list(checkout.work.iterdir())) == 1
+
+
+def test_a_check_that_fails_is_the_end(checkout: Checkout) -> None:
+    (checkout.here / "generate.py").write_text("import sys; sys.exit('error: no') if 0 else sys.exit(2)")
+    result = checkout.launch(WAN_NUM_RANKS="", WAN_MAX_RESTARTS="")
+    assert (result.returncode, result.stderr) == (2, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_the_check_ends_it_and_the_launch(
+    checkout: Checkout, number: signal.Signals, code: int
+) -> None:
+    process = checkout.start(behaviour="--check waits")
+    checkout.said("--check")
+    process.send_signal(number)
+    result = finish(process)
+    assert result.returncode == code
+    assert result.stderr == "launch: stopped; the same command goes on where this run stopped\n"
+    assert (checkout.marks / "--check-saved").exists()
+    assert checkout.living() == []
+
+
+def test_a_terminal_that_closes_stops_the_run_as_sigterm_does(checkout: Checkout) -> None:
+    master, slave = os.openpty()
+    command = ["setsid", "--ctty", "bash", checkout.here / "launch.sh"]
+    environ = checkout.environ("ranks wait")
+    process = subprocess.Popen(command, cwd=checkout.work, env=environ, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    checkout.said("rank0"), checkout.said("rank1")
+    os.close(master)
+    assert process.wait(TIMEOUT) == 143
+    assert checkout.living() == []
+    assert (checkout.marks / "rank0-saved").exists()
+    assert (checkout.marks / "rank1-saved").exists()
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(checkout: Checkout) -> None:
+    process = checkout.start(behaviour="ranks wait, deaf")
+    checkout.said("rank0"), checkout.said("rank1")
+    process.send_signal(signal.SIGINT)
+    checkout.said("rank0-told"), checkout.said("rank1-told")
+    second_at = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert finish(process).returncode == 130
+    wait_for(lambda: checkout.living() == [])
+    assert time.monotonic() - second_at < 10, "the agent would have waited for 30 s"
+
+
+def test_a_launch_that_is_killed_leaves_no_process_and_its_ranks_save_what_they_are_at(checkout: Checkout) -> None:
+    process = checkout.start(behaviour="ranks wait")
+    checkout.said("rank0"), checkout.said("rank1")
+    process.kill()
+    finish(process)
+    wait_for(lambda: checkout.living() == [])
+    assert (checkout.marks / "rank0-saved").exists()
+    assert (checkout.marks / "rank1-saved").exists()
+
+
+def test_an_agent_that_somebody_stops_ends_the_launch_likewise_and_waits_for_its_ranks(checkout: Checkout) -> None:
+    process = checkout.start(behaviour="ranks wait")
+    agent = checkout.said("rank0")["parent"]
+    checkout.said("rank1")
+    for _ in range(8):  # schedulers say it more than once
+        with suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGTERM)
+        time.sleep(0.05)
+    result = finish(process)
+    assert result.returncode == 143, result.stderr
+    assert "Traceback" not in result.stderr
+    assert (checkout.marks / "rank0-saved").exists()
+    assert (checkout.marks / "rank1-saved").exists()
+    assert not (checkout.marks / "--verdict").exists()
+    assert checkout.living() == []
+
+
+def test_what_only_a_rank_finds_unusable_is_told_by_the_launch_too(checkout: Checkout) -> None:
+    result = checkout.launch(behaviour="unusable", WAN_MAX_RESTARTS="0")
+    assert result.returncode == 2, result.stderr
+    assert "torchrun gave up, a rank ended with exit code 2" in result.stderr
+    assert not (checkout.marks / "--verdict").exists()
+
+
+def test_the_demos_references_lie_beside_the_manifest_that_names_them(checkout: Checkout) -> None:
+    result = checkout.launch("--demo", "--check")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "2\n"
+    assert len(list((checkout.here / "references-demo").rglob("*.mp4"))) == 5
+    assert [path.name for path in checkout.work.iterdir()] == ["torch.py"]
+
+
+def slow_package(folder: Path, name: str) -> Path:
+    """A package that never gets imported to its end; it makes the file that is returned when it begins."""
+    begun = folder / "begun"
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(
+        f"import signal\nopen({str(begun)!r}, 'w').close()\nwhile True: signal.pause()"
+    )
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("command", "imported"),
+    [([ROOT / "generate.py"], "pydantic"), (["-m", "wan_ddp.agent", "--nproc_per_node=2", "x.py"], "torch")],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_the_imports_leaves_no_traceback(
+    tmp_path: Path, command: Sequence[Any], imported: str, number: signal.Signals, code: int
+) -> None:
+    begun = slow_package(tmp_path, imported)
+    environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    process = subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    wait_for(begun.exists)
+    process.send_signal(number)
+    result = finish(process)
+    assert (result.returncode, result.stderr) == (code, "")
+
+
+def test_a_rank_whose_agent_is_gone_before_it_began_ends_at_once(checkout: Checkout) -> None:
+    for run in ("WAN_AGENT_PID", "WAN_LAUNCH_PID"):
+        module = "-m wan_ddp.agent" if run == "WAN_LAUNCH_PID" else ROOT / "generate.py --help"
+        orphan = f"{sys.executable} {module}"
+        environ = {**checkout.environ(), "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "x", run: "1"}
+        ended = subprocess.run(orphan.split(), env=environ, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
+
+
+def test_packages_are_looked_for_without_the_working_directory(checkout: Checkout) -> None:
+    (checkout.work / "stray_module.py").touch()
+    result = checkout.bash("lacking_packages python3 json stray_module")
+    assert (result.returncode, result.stdout) == (0, "stray_module\n")
+
+
+@pytest.mark.parametrize(("flags", "says"), [("", False), ("-S", True)])
+def test_the_size_of_torch_is_told_where_torch_is_to_be_installed(checkout: Checkout, flags: str, says: bool) -> None:
+    stub = checkout.here / ".venv" / "bin" / "python"
+    stub.parent.mkdir(parents=True)
+    stub.write_text(
+        f'#!/bin/sh\nif [ "$2" = pip ]; then echo "pip $*"; exit 0; fi\nexec {sys.executable} {flags} "$@"\n'
+    )
+    stub.chmod(0o755)
+    result = checkout.bash(f'make_environment "{checkout.here}/requirements.txt" torch no_such_module')
+    assert "setup: installing requirements.txt into .venv" in result.stdout
+    assert ("3 GB" in result.stdout) == says
+    assert (checkout.here / ".venv" / ".installed").read_text().startswith("requirements.txt ")

@@ -1,0 +1,87 @@
+"""Who uses a GPU at once: all of its ranks side by side, or one of them alone where memory ran out.
+
+Two files a GPU, locked with flock: the kernel lets them go when a process dies, however that happens. Whoever wants to
+be alone holds the gate until everybody else has left; the others see that between two videos, and leave.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from wan_ddp.errors import MachineError
+
+
+class GpuShare:
+    """One process' part in a GPU. It may hold a share, or the whole GPU, or nothing."""
+
+    def __init__(self, folder: Path, gpu: str) -> None:
+        self._gate = _LockFile(folder / f"{gpu}.gate")
+        self._use = _LockFile(folder / f"{gpu}.use")
+
+    def join(self) -> None:
+        """Take a share, beside others; waits for whoever is alone on the GPU, or wants to be."""
+        self._gate.lock(fcntl.LOCK_SH)
+        try:
+            self._use.lock(fcntl.LOCK_SH)
+        finally:
+            self._gate.unlock()
+
+    def take_whole(self) -> None:
+        """Wait until everybody else has left, and keep them out until `leave`."""
+        self.leave()
+        self._gate.lock(fcntl.LOCK_EX)
+        self._use.lock(fcntl.LOCK_EX)
+
+    def leave(self) -> None:
+        self._use.unlock()
+        self._gate.unlock()
+
+    def is_wanted_whole(self) -> bool:
+        """Whether another process waits to be alone: a holder of a share should leave soon."""
+        if not self._gate.try_lock(fcntl.LOCK_SH):
+            return True
+        self._gate.unlock()
+        return False
+
+
+def share_of(device: str, environ: Mapping[str, str]) -> GpuShare | None:
+    """The share in `cuda:<index>`, which every process of this user on this machine finds; None for the CPU.
+
+    Raises MachineError if the lock files cannot be made.
+    """
+    if device == "cpu":
+        return None
+    # The same GPU has other indices for processes that see other GPUs.
+    index = int(device.partition(":")[2])
+    visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    gpu = visible[index] if index < len(visible) else str(index)
+    folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise MachineError(f"{folder} belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
+        return GpuShare(folder, gpu.replace("/", "_"))
+    except OSError as error:
+        raise MachineError(
+            f"{folder}: cannot be written: {error.strerror}; set TMPDIR to a folder that can be"
+        ) from error
+
+
+class _LockFile:
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def lock(self, how: int) -> None:
+        fcntl.flock(self._descriptor, how)
+
+    def try_lock(self, how: int) -> bool:
+        try:
+            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)

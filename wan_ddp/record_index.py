@@ -1,0 +1,105 @@
+"""Records that need not be read again: what was proven of a record stands as long as its file has not been touched.
+
+As in git's index, a file is told by its inode, size, modification and change time. The change time cannot be set back:
+every write, rename, link, chmod and utime moves it. What is not seen: a change by somebody who sets the machine's clock
+back for it, or writes to the disk below the file system. On a file system that keeps no such times or numbers, nothing
+is ever found here, and every record is read.
+
+A row says: the record in this file is whole, its fingerprint is this one, and its video has so many bytes. It speaks of
+a file's content and not of its name, so it cannot be wrong in another folder; there it is of no use.
+"""
+
+import hashlib
+import os
+import stat
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from wan_ddp.files import read_or_none, touched, write_atomically
+
+# To be changed with the rules of wan_ddp.verdict: what was proven by other rules is then proven anew.
+_HEADER = b"wan-ddp records 1\n"
+_PROVEN = struct.Struct("<QQqq32sQ")
+_ROW = struct.Struct(f"<{_PROVEN.size}sd")
+# Times of files come in ticks: 10 ms on most file systems, 2 s on the coarsest. A record that was written in the tick
+# in which it was read may have been written again in the same one; git calls that racily clean.
+_TICK_NANOSECONDS = 2_000_000_000
+_MAX_ROWS = 1_000_000
+
+
+class RecordIndex:
+    """What is known of records, kept in one file of 80 bytes a row. A damaged file is as good as none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = _read(path)
+        self._new: dict[bytes, float] = {}
+        self._clock: os.stat_result | None = None
+
+    def seconds(self, record: os.stat_result, fingerprint: str, num_bytes: int) -> float | None:
+        """What making the video took, if the record is proven to have this fingerprint and video size; else None."""
+        return self._rows.get(_pack(record, fingerprint, num_bytes))
+
+    def start(self) -> None:
+        """Begin to remember. Where nothing can be written, nothing is."""
+        with suppress(OSError):
+            self._clock = touched(self._path.parent)
+
+    def add(self, record: os.stat_result, fingerprint: str, num_bytes: int, seconds: float) -> None:
+        """Remember what reading a record has proven; both the reading and its lstat, `record`, came after `start`.
+
+        One that was written since, or may be written again without its times showing it, is left for a later survey.
+        """
+        clock = self._clock
+        if clock is None or not stat.S_ISREG(record.st_mode) or record.st_dev != clock.st_dev:
+            return
+        if record.st_ctime_ns < clock.st_mtime_ns - _TICK_NANOSECONDS:
+            self._new[_pack(record, fingerprint, num_bytes)] = seconds
+
+    def save(self) -> None:
+        """Write the rows down, if there are new ones. Raises OSError."""
+        if not self._new:
+            return
+        rows = self._rows | self._new
+        if len(rows) > _MAX_ROWS:  # most are of records that are gone; those that are not are read once more
+            rows = self._new
+        content = b"".join(_ROW.pack(*row) for row in rows.items())
+        write_atomically(self._path, _HEADER + hashlib.sha256(content).digest() + content)
+
+
+def list_files(folder: Path) -> dict[str, os.stat_result | None]:
+    """What lies in a folder, None for all but files (for symbolic links as well); nothing if it cannot be listed.
+
+    The folder is listed, not each name asked for: a network file system sends names with their attributes, many at
+    once, where it answers a question for one name in half a millisecond.
+    """
+    found: dict[str, os.stat_result | None] = {}
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    is_file = entry.is_file(follow_symlinks=False)
+                    found[entry.name] = entry.stat(follow_symlinks=False) if is_file else None
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _read(path: Path) -> dict[bytes, float]:
+    try:
+        content = read_or_none(path) or b""
+    except OSError:
+        return {}
+    start = len(_HEADER) + hashlib.sha256().digest_size
+    rows = memoryview(content)[start:]
+    if content[:start] != _HEADER + hashlib.sha256(rows).digest() or len(rows) % _ROW.size:
+        return {}
+    return dict(_ROW.iter_unpack(rows))
+
+
+def _pack(record: os.stat_result, fingerprint: str, num_bytes: int) -> bytes:
+    return _PROVEN.pack(
+        record.st_ino, record.st_size, record.st_mtime_ns, record.st_ctime_ns, bytes.fromhex(fingerprint), num_bytes
+    )

@@ -1,0 +1,96 @@
+"""A running worker, as its supervisor sees it: ordered about through a pipe, waited for, stopped, killed."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from wan_ddp.errors import FailureKind, WanDdpError
+from wan_ddp.worker import Message, Order
+
+_STOPPED_EXIT_CODES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+class WorkerLostError(WanDdpError):
+    """The worker died or fell silent; `kind` says which."""
+
+    def __init__(self, kind: FailureKind, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class WorkerStoppedError(WorkerLostError):
+    """Somebody sent the worker SIGTERM or SIGINT: it has saved what it could, and ended."""
+
+
+class WorkerHandle:
+    """A worker in a process group of its own, with everything that it starts."""
+
+    def __init__(self, start: Callable[[Connection], BaseProcess]) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = start(theirs)
+        theirs.close()
+        assert self._process.pid is not None, "a started process has a pid"
+        self.pid = self._process.pid
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def order(self, order: Order) -> None:
+        with suppress(BrokenPipeError):  # its death shows at the next message
+            self._connection.send(order)
+
+    def receive(self, timeout: float) -> Message:
+        """The worker's next message. Raises WorkerLostError if it dies, or says nothing for `timeout` seconds.
+
+        Raises WorkerStoppedError if it ended because it was told to.
+        """
+        if not self._connection.poll(timeout):
+            raise WorkerLostError("hang", f"no step for {timeout:g} s (--step-timeout)")
+        try:
+            message: Message = self._connection.recv()
+        except (EOFError, OSError):  # closed, or broken off in the middle of a message
+            self._process.join(timeout=10)
+            if self._process.exitcode in _STOPPED_EXIT_CODES:
+                raise WorkerStoppedError("worker_died", "a signal stopped the worker") from None
+            raise WorkerLostError("worker_died", _describe_exit(self._process.exitcode)) from None
+        return message
+
+    def dismiss(self, grace: float) -> None:
+        """Let it end, now that there is nothing more to do."""
+        self._connection.close()
+        self._process.join(grace)
+        self.kill()
+
+    def stop(self, grace: float) -> list[Message]:
+        """Ask it to end, and make it end after `grace` seconds; returns what it still had to say."""
+        self._process.terminate()
+        end = time.monotonic() + grace
+        messages = []
+        with suppress(WorkerLostError):
+            while True:
+                messages.append(self.receive(max(0.0, end - time.monotonic())))
+        self.kill()
+        return messages
+
+    def kill(self) -> None:
+        """End it, and everything that it started, now."""
+        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.join()
+        self._connection.close()
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is None:
+        return "the worker closed its pipe and lives on"
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ": the kernel's out-of-memory killer does that, see dmesg" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{hint}"
+    return f"the worker ended with exit code {code}"
