@@ -1,4 +1,6 @@
-"""What claims cost: milliseconds for each claim and its end, seconds for one look at all of a large experiment's.
+"""What keeping account costs: milliseconds for each claim, its end and a publishing, seconds for one look at all.
+
+Publishing is measured without encoding the video and decoding it again: 4 MB are written in their place.
 
 usage: python -m benchmarks.claims [jobs, default 100000] [folder on the disk that counts, default a temporary one]
 """
@@ -12,9 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
+from wan_ddp import outputs
 from wan_ddp.claims import Claim, Claims, claim_key
+from wan_ddp.job import Job
+from wan_ddp.verdict import VideoFile
 
 _NUM_LOOKS = 5
+_NUM_PUBLISHED = 200
 LOOK_AFRESH = """
 import sys, time
 from pathlib import Path
@@ -48,6 +56,23 @@ def look_afresh(folder: Path, num_jobs: int) -> float:
     return float(seconds)
 
 
+def publish(folder: Path, claim: Claim) -> list[float]:
+    """Milliseconds of each publishing: write, sync, ask whether the claim stands, rename, sync."""
+    video = VideoFile(num_bytes=4 * 2**20, sha256="0" * 64, num_frames=81, fps=15.0, width=832, height=480)
+    outputs.write_mp4 = lambda path, frames, fps: path.write_bytes(b"\0" * video.num_bytes)  # type: ignore[assignment]
+    outputs._checked = lambda path, job: video
+    frames = np.empty((81, 480, 832, 3), np.uint8)
+    milliseconds = []
+    for seed in range(_NUM_PUBLISHED):
+        job = Job(category="c", reference="/r.mp4", prompt="p", prompt_index=0, seed=seed)
+        there = outputs.Outputs(folder)
+        there.prepare(job)
+        started = time.perf_counter()
+        there.publish(job, frames, lambda written: {"video": written.num_bytes}, claim.stands)
+        milliseconds.append((time.perf_counter() - started) * 1000)
+    return milliseconds
+
+
 def main(num_jobs: int, where: str | None) -> None:
     with tempfile.TemporaryDirectory(dir=where) as base:
         folder = Path(base, ".claims")
@@ -61,7 +86,13 @@ def main(num_jobs: int, where: str | None) -> None:
                     f"{name}: {statistics.median(values):.2f} ms (median of {num_jobs}), {full:.2f} ms with the folder "
                     f"full (median of the last {last}), {max(values):.0f} ms at most"
                 )
-        looks = [look_afresh(folder, num_jobs) for _ in range(_NUM_LOOKS)]
+            claim = claims.claim(claim_key("another", "fingerprint"), 3)
+            assert isinstance(claim, Claim), claim
+            publishing = publish(Path(base, "videos"), claim)
+            claim.end("done")
+            median = statistics.median(publishing)
+            print(f"publish: {median:.1f} ms (median of {len(publishing)}), {max(publishing):.0f} at most")
+        looks = [look_afresh(folder, num_jobs + 1) for _ in range(_NUM_LOOKS)]
         num_names = len(list(folder.glob("??/*")))
         print(
             f"look, {num_jobs} jobs done, {num_names} names: {statistics.median(looks):.2f} s "

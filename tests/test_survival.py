@@ -60,7 +60,7 @@ def test_ctrl_c_ends_a_run_with_130_and_no_process_left(experiment: Experiment, 
 def test_a_worker_that_is_killed_costs_no_video(experiment: Experiment) -> None:
     experiment.add("camera_motion", "pan", seeds=[42], num_inference_steps=LONG)
     process = experiment.start(sys.executable, "generate.py", *experiment.flags())
-    wait_for(lambda: any(state["step"] > 0 for state in states(experiment)))
+    wait_for(lambda: list(experiment.output.glob("*/*/.*.steps")))
     (worker,) = [pid for pid in living(experiment) if "multiprocessing.spawn" in command_line(pid)]
     os.kill(worker, signal.SIGKILL)
     result = finish(process)
