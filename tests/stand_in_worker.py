@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wan_ddp.job import Job
 from wan_ddp.process import die_with_parent, own_token
-from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped, Superseded
+from wan_ddp.worker import Doing, Failed, Loaded, Order, Published, Superseded
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _act(action: str, stand_in: StandIn, connection: Connection) -> None:
         signal.signal(signal.SIGTERM, lambda *_: (connection.send(Published()), sys.exit(143)))
     elif verb == "step":
         step, num_steps = map(int, detail.split("/"))
-        connection.send(Stepped(step, num_steps))
+        connection.send(Doing("denoise", step, num_steps))
     elif verb == "fail":
         connection.send(Failed(detail, f"told to fail with {detail}"))  # type: ignore[arg-type]
     elif verb == "disk_full":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wan_ddp import heartbeat
-from wan_ddp.heartbeat import Heartbeat, RankState, read_state
+from wan_ddp.heartbeat import Heartbeat, RankState, read_history, read_state
 
 STATE = RankState("run", rank=3, gpu=1, process=1, token="0-0-4711-0", num_jobs=10)
 
@@ -100,3 +100,20 @@ def test_the_beat_of_a_killed_rank_stands_still(tmp_path: Path) -> None:
     last = read_state(path, "run")
     time.sleep(0.1)
     assert read_state(path, "run") == last
+
+
+def test_the_history_has_a_line_for_each_change_of_what_is_done_and_survives_a_cut(tmp_path: Path) -> None:
+    history = tmp_path / "logs" / "history.jsonl"
+    for run in range(2):
+        heart = Heartbeat(tmp_path / "state", STATE, history=history)
+        heart.update(phase="working", part="read", job="a/b/猫")
+        for step in range(5):
+            heart.update(part="denoise", step=step)
+        heart.update(num_done=1)
+        with history.open("ab") as file:
+            file.write(b'{"run_id": "cut o' * (1 - run))
+    found = read_history(history)
+    did = [(state.phase, state.part, state.num_done) for state in found]
+    once = [("working", "read", 0), ("working", "denoise", 0), ("working", "denoise", 1)]
+    assert did == once + once[1:]
+    assert [state.time for state in found] == sorted(state.time for state in found)

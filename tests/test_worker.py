@@ -23,7 +23,7 @@ from wan_ddp.steps import Header, SavedSteps, load_steps, save_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
 from wan_ddp.video import Clip, Frames, VideoInfo
-from wan_ddp.worker import Failed, Message, OnStep, Order, Published, Stepped, Superseded, Worker
+from wan_ddp.worker import Doing, Failed, Message, OnStep, Order, Published, Superseded, Worker
 
 NUM_STEPS = 6
 WHEN = Callable[[], object]
@@ -143,7 +143,7 @@ class Bench:
 
     @property
     def results(self) -> list[Message]:
-        return [message for message in self.said if not isinstance(message, Stepped)]
+        return [message for message in self.said if not isinstance(message, Doing)]
 
     @property
     def saved(self) -> SavedSteps | None:
@@ -200,7 +200,9 @@ def raising(error: BaseException) -> WHEN:
 
 def test_a_video_is_published_with_its_record_and_every_step_is_told(bench: Bench) -> None:
     assert bench.work() == [Published()]
-    assert bench.said[:-1] == [Stepped(step, NUM_STEPS) for step in range(NUM_STEPS + 1)]
+    parts = ["read", "encode", *["denoise"] * NUM_STEPS, "decode", "save"]
+    steps = [0, 0, *range(NUM_STEPS + 1), NUM_STEPS]
+    assert bench.said[:-1] == [Doing(part, step, NUM_STEPS) for part, step in zip(parts, steps, strict=True)]  # type: ignore[arg-type]
     assert bench.state() == "verified"
     assert bench.files() == ["seed_42_prompt_0.json", "seed_42_prompt_0.mp4"]
     record = bench.record()
@@ -282,7 +284,7 @@ def test_the_state_is_saved_every_so_many_steps_and_gone_with_the_publishing(ben
     seen = []
 
     def look(message: Message) -> None:
-        if isinstance(message, Stepped):
+        if isinstance(message, Doing) and message.part in ("denoise", "decode"):
             seen.append(bench.saved.header.step if bench.saved else None)
 
     bench.on_message = look
@@ -300,7 +302,11 @@ def test_a_worker_that_died_costs_the_steps_since_the_last_that_was_saved(bench:
     died.clear()
     assert bench.work() == [Published()]
     assert bench.generator.made == [1, 2, 3, 4, 5, 5, 6]
-    assert [each.step for each in bench.said if isinstance(each, Stepped)] == [4, 5, 6]
+    assert [each.step for each in bench.said if isinstance(each, Doing) and each.part in ("denoise", "decode")] == [
+        4,
+        5,
+        6,
+    ]
     assert bench.record()["resumed_from"] == [4]
     assert bench.files() == ["seed_42_prompt_0.json", "seed_42_prompt_0.mp4"]
 
@@ -405,7 +411,7 @@ def test_a_signal_ends_the_video_after_the_step_in_hand_with_its_state_saved(
 
 
 def test_a_signal_before_the_first_step_saves_nothing(bench: Bench) -> None:
-    bench.on_message = lambda message: message == Stepped(0, NUM_STEPS) and sent()()
+    bench.on_message = lambda message: message == Doing("denoise", 0, NUM_STEPS) and sent()()
     with pytest.raises(Stopped):
         bench.work()
     assert (bench.results, bench.generator.made, bench.files()) == ([], [], [])
@@ -440,7 +446,7 @@ def test_a_signal_while_the_reference_is_read_acts_at_once(bench: Bench) -> None
     bench.reader.instead = read
     with pytest.raises(Stopped):
         bench.work()
-    assert bench.said == []
+    assert bench.said == [Doing("read", 0, NUM_STEPS)]
 
 
 def test_a_failure_is_told_though_a_signal_has_come(bench: Bench) -> None:

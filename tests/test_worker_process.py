@@ -26,7 +26,7 @@ from wan_ddp.steps import load_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
-from wan_ddp.worker import Failed, Loaded, Message, Order, Published, Stepped
+from wan_ddp.worker import Doing, Failed, Loaded, Message, Order, Published
 from wan_ddp.worker_process import WorkerSpec
 
 pytestmark = pytest.mark.timeout(120)
@@ -74,7 +74,7 @@ class Running:
     def order(self, job: Job) -> Message:
         """Has a job made; returns what became of it."""
         self.connection.send(order_of(job))
-        while isinstance(message := self.receive(), Stepped):
+        while isinstance(message := self.receive(), Doing):
             pass
         return message
 
@@ -123,7 +123,7 @@ def test_a_worker_that_is_told_to_stop_saves_its_step_and_another_goes_on_from_t
     worker = start()
     assert worker.receive() == Loaded()
     worker.connection.send(order_of(JOB))
-    while worker.receive() != Stepped(3, 400):
+    while worker.receive() != Doing("denoise", 3, 400):
         pass
     # As from a scheduler and from the supervisor, which both tell it.
     for _ in range(2):
@@ -135,7 +135,9 @@ def test_a_worker_that_is_told_to_stop_saves_its_step_and_another_goes_on_from_t
     another = start()
     assert another.receive() == Loaded()
     another.connection.send(order_of(JOB))
-    assert another.receive() == Stepped(saved.header.step, 400)
+    said = iter(another.receive, None)
+    first = next(each for each in said if isinstance(each, Doing) and each.part == "denoise")
+    assert first.step == saved.header.step
 
 
 def test_a_worker_that_is_told_to_stop_while_it_loads_ends_at_once(start: Start) -> None:

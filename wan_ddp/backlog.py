@@ -22,6 +22,8 @@ class Taken:
 
     task: Task
     claim: Claim
+    taken_over: bool = False
+    """From another rank's shard."""
 
 
 class Backlog:
@@ -102,7 +104,7 @@ class Backlog:
             claim.end("done" if state == "made" else "released")
             del shard[task.key]
             return None
-        return Taken(task, claim)
+        return Taken(task, claim, taken_over=shard is not self._shards[self._rank])
 
     def _take_over(self) -> Taken | None:
         look = self._claims.look()

@@ -32,27 +32,48 @@ class RankState:
     process: int
     token: str
     """Of the supervisor's process, see `wan_ddp.process`."""
+    host: str = ""
     beat: int = 0
+    time: float = 0.0
+    """When this was written, in seconds since the epoch by the rank's own clock."""
     phase: str = "starting"
+    part: str = ""
+    """Of the video in hand: read, encode, turn (waiting for the GPU), denoise, decode, save."""
     job: str | None = None
+    attempt: int = 0
+    """Which attempt at the job this is, of those that are charged."""
+    taken_over: bool = False
+    """Whether the job is of another rank's shard."""
     step: int = 0
     num_steps: int = 0
     num_jobs: int = 0
     num_done: int = 0
     num_failed: int = 0
+    num_lost: int = 0
+    """Workers that died or hung."""
     error: str = ""
     """Why the rank ended early, if it did."""
 
 
 _STATE = TypeAdapter(RankState)
+# What a rank's history is of: it gets a line whenever one of these changes.
+_TOLD = ("phase", "part", "job", "attempt", "num_done", "num_failed", "num_lost", "error")
 
 
 class Heartbeat:
     """Writes the rank's state every two seconds from a thread of its own, from `with` to its end."""
 
-    def __init__(self, path: Path, state: RankState, on_beat: Callable[[], None] = lambda: None) -> None:
-        """`on_beat` is called with every beat, in the thread."""
+    def __init__(
+        self,
+        path: Path,
+        state: RankState,
+        on_beat: Callable[[], None] = lambda: None,
+        *,
+        history: Path | None = None,
+    ) -> None:
+        """`on_beat` is called with every beat, in the thread. Every change of what is done is added to `history`."""
         self._path = path
+        self._history = history
         self._on_beat = on_beat
         self._state = state
         self._lock = threading.Lock()
@@ -75,7 +96,19 @@ class Heartbeat:
     def update(self, **changes: Any) -> None:
         """Say what the rank is doing now; it is on disk within two seconds."""
         with self._lock:
-            self._state = replace(self._state, **changes)
+            before, self._state = self._state, replace(self._state, **changes)
+            if any(getattr(before, name) != getattr(self._state, name) for name in _TOLD):
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._history is None:
+            return
+        try:
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            with self._history.open("ab") as file:
+                file.write(_line(replace(self._state, time=_now())) + b"\n")
+        except OSError as error:
+            log.debug("no line of history written: %s", error)
 
     def _beat_on(self) -> None:
         self.write()
@@ -85,13 +118,33 @@ class Heartbeat:
     def write(self) -> None:
         """Put the rank's state on disk now."""
         with self._lock:
-            self._state = replace(self._state, beat=self._state.beat + 1)
+            self._state = replace(self._state, beat=self._state.beat + 1, time=_now())
         try:
             self._on_beat()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, json.dumps(asdict(self._state), ensure_ascii=False).encode())
+            write_atomically(self._path, _line(self._state))
         except OSError as error:
             log.debug("no heartbeat written: %s", error)
+
+
+def _line(state: RankState) -> bytes:
+    return json.dumps(asdict(state), ensure_ascii=False).encode()
+
+
+def _now() -> float:
+    return round(time.time(), 3)
+
+
+def read_history(path: Path) -> list[RankState]:
+    """What a rank did, over all its runs: each state held from its `time` to that of the next. Raises OSError.
+
+    Lines that were cut off are left out.
+    """
+    states = []
+    for line in (read_or_none(path) or b"").splitlines():
+        with suppress(ValidationError):
+            states.append(_STATE.validate_json(line))
+    return states
 
 
 def read_state(path: Path, run_id: str) -> RankState | None:

@@ -39,19 +39,19 @@ class _BadFieldsError(ValueError):
     """Fields that do not make a job; one argument a problem."""
 
 
-def read_manifest(path: Path, defaults: Mapping[str, Any]) -> list[Job]:
-    """The jobs of a manifest, in its order, references made absolute.
+def read_manifest(path: Path, defaults: Mapping[str, Any], *, folder: Path | None = None) -> list[Job]:
+    """The jobs of a manifest, in its order, references made absolute from `folder`, by default the manifest's own.
 
     `defaults` are the run's settings for what a line leaves out. Raises ManifestError with every problem of the file.
     """
     jobs: list[Job] = []
     problems: list[str] = []
     first_line: dict[str, int] = {}
-    folder = os.path.realpath(path.parent)
+    base = os.path.realpath(folder or path.parent)
     shared: dict[str, str] = {}
     for number, text in _lines(path):
         try:
-            job = _job(_fields(text), defaults, folder, shared)
+            job = _job(_fields(text), defaults, base, shared)
         except _BadFieldsError as error:
             problems += [f"{path}:{number}: {problem}" for problem in error.args]
             continue

@@ -81,6 +81,16 @@ class Rank:
         """Where the rank's files lie below the output folder."""
         return PurePath("logs", f"node{self.node}") if self.num_nodes > 1 else PurePath("logs")
 
+    @property
+    def log(self) -> PurePath:
+        """What the rank's processes say, below the output folder."""
+        return self.log_folder / f"{self.name}.log"
+
+    @property
+    def history(self) -> PurePath:
+        """What the rank did and when, below the output folder: see `wan_ddp.heartbeat.read_history`."""
+        return self.log_folder / f"{self.name}.history.jsonl"
+
 
 def device(rank: Rank, num_gpus: int) -> str:
     """The rank's device, `cuda:<index>` or `cpu`. Raises MachineError, with the arithmetic, for too many ranks."""

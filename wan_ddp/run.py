@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from socket import gethostname
 from typing import TextIO
 
 from wan_ddp.attempts import decide, num_charged
@@ -24,6 +25,7 @@ from wan_ddp.process import die_with_parent, own_token
 from wan_ddp.progress import Progress
 from wan_ddp.rank import Rank
 from wan_ddp.rendezvous import Launch
+from wan_ddp.run_file import describe_run, sweep_manifests, write_run_file
 from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
 from wan_ddp.supervisor import Patience, Supervisor
@@ -56,7 +58,7 @@ def _run(
     claims: Claims,
 ) -> int:
     started = datetime.now(timezone.utc)
-    terminal = open_log(settings.output / rank.log_folder / f"{rank.name}.log")
+    terminal = open_log(settings.output / rank.log)
     log.info(
         "run %s: rank %d of %d on %s, restart %d",
         launch.run_id,
@@ -66,13 +68,16 @@ def _run(
         rank.restart,
     )
     if rank.rank == 0:
-        sweep_runs(settings.output / "logs")
+        _begin(settings, rank, ready, launch.run_id, started)
         claims.sweep()
     states = States(settings.output / "logs", launch.run_id, rank.world_size)
     rank_run = _RankRun(settings, rank, ready, launch.run_id, claims, signals, terminal, environ)
     try:
         with ExitStack() as stack:
-            heart = stack.enter_context(Heartbeat(states.path(rank.rank), rank_run.state(), claims.beat))
+            heart = Heartbeat(
+                states.path(rank.rank), rank_run.state(), claims.beat, history=settings.output / rank.history
+            )
+            stack.enter_context(heart)
             if rank.rank == 0:
                 stack.enter_context(rank_run.progress(states))
             rank_run.make_videos(heart)
@@ -97,6 +102,27 @@ def _run(
     return EXIT_COMPLETE if settings.run_id else exit_code(verdict)
 
 
+def _begin(settings: Settings, rank: Rank, ready: Ready, run_id: str, started: datetime) -> None:
+    """Write down what the run was told, and remove what runs of long ago were."""
+    logs = settings.output / "logs"
+    sweep_runs(logs)
+    sweep_manifests(logs)
+    try:
+        run_file = describe_run(
+            settings,
+            ready.conditions,
+            run_id=run_id,
+            started=started,
+            world_size=rank.world_size,
+            num_gpus=ready.num_gpus,
+            model=ready.checkpoint.name,
+            random_weights=ready.checkpoint.random_weights,
+        )
+        write_run_file(logs, run_file)
+    except OSError as error:  # for people and reports; the videos can do without
+        log.warning("what this run was told could not be written down: %s", error)
+
+
 class _RankRun:
     """What one rank needs to make its part of the videos."""
 
@@ -115,7 +141,8 @@ class _RankRun:
         self._claims, self._signals, self._terminal, self._environ = claims, signals, terminal, environ
 
     def state(self) -> RankState:
-        return RankState(self._run_id, self._rank.rank, self._rank.gpu, self._rank.process, own_token())
+        rank = self._rank
+        return RankState(self._run_id, rank.rank, rank.gpu, rank.process, own_token(), host=gethostname())
 
     def progress(self, states: States) -> Progress:
         tasks = self._ready.tasks
@@ -205,10 +232,10 @@ class _RankRun:
                 silence=settings.barrier_timeout,
             ),
             gpu=share_of(ready.device, self._environ),
-            log_file=settings.output / self._rank.log_folder / f"{self._rank.name}.log",
+            log_file=settings.output / self._rank.log,
         )
 
     def _end_early(self, heart: Heartbeat, why: str) -> None:
         log.error("this rank ends early: %s", why)
         print(f"error: rank {self._rank.rank} ({self._rank.name}) ends early: {why}", file=self._terminal)
-        heart.update(phase="failed", job=None, error=why)
+        heart.update(phase="failed", job=None, part="", error=why)

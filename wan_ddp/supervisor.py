@@ -5,12 +5,12 @@ A worker that crashes, is killed or hangs is charged to the one task in its hand
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from wan_ddp.attempts import End, decide, num_charged
 from wan_ddp.backlog import POLL_SECONDS, Backlog, Taken
@@ -23,7 +23,7 @@ from wan_ddp.logs import tail
 from wan_ddp.outputs import Outputs
 from wan_ddp.signals import Signals
 from wan_ddp.verdict import Failure
-from wan_ddp.worker import Failed, Loaded, Order, Published, Stepped, Superseded
+from wan_ddp.worker import Doing, Failed, Loaded, Order, Published, Superseded
 from wan_ddp.worker_handle import WorkerHandle, WorkerLostError, WorkerStoppedError
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _MAX_PROMPTS = 1000
 # Noise, the worst that H.264 can meet, takes 0.8 bytes a pixel at our quality.
 _BYTES_PER_PIXEL = 1.0
 _MIN_ROOM_BYTES = 128 * 1024
+_IDLE: Mapping[str, Any] = {"job": None, "part": "", "attempt": 0, "taken_over": False}
 
 
 class StartWorker(Protocol):
@@ -91,7 +92,7 @@ class Supervisor:
         try:
             while self._take():
                 self._attempt()
-            self.heart.update(phase="finished", job=None)
+            self.heart.update(phase="finished", **_IDLE)
             self._dismiss_worker()
         finally:
             self._stop()
@@ -109,7 +110,7 @@ class Supervisor:
                 return False
             # Other ranks are at the rest. Theirs is the GPU for now, and their tasks ours should they die.
             self._dismiss_worker()
-            self.heart.update(phase="waiting", job=None)
+            self.heart.update(phase="waiting", **_IDLE)
             if self.backlog.is_stuck(self.patience.silence):
                 raise RankEndedError(
                     "all that is left is in the hands of ranks that show no sign of life for "
@@ -147,12 +148,20 @@ class Supervisor:
         """
         assert self._worker is not None, "loaded before"
         job = taken.task.job
-        self.heart.update(phase="working", job=job.id, step=0, num_steps=job.num_inference_steps)
+        self.heart.update(
+            phase="working",
+            part="",
+            job=job.id,
+            attempt=num_charged(taken.claim.history) + 1,
+            taken_over=taken.taken_over,
+            step=0,
+            num_steps=job.num_inference_steps,
+        )
         upcoming = next((task for task in self.backlog.ahead() if task is not taken.task), None)
         self._worker.order(Order(taken.task, upcoming, taken.claim))
         try:
-            while isinstance(message := self._worker.receive(self.patience.step_timeout), Stepped):
-                self.heart.update(step=message.step, num_steps=message.num_steps)
+            while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
+                self.heart.update(part=message.part, step=message.step, num_steps=message.num_steps)
         except WorkerStoppedError:
             self._drop_worker()
             return None
@@ -175,6 +184,7 @@ class Supervisor:
         task, claim = taken.task, taken.claim
         if result.kind in _WORKER_IS_LOST:
             self._lost_in_a_row.add(task.job.id)
+            self.heart.update(num_lost=self.heart.state.num_lost + 1)
         is_disk = result.kind == "io" and (result.disk_full or not self._has_room(task.job))
         end: End = "released" if is_disk else result.kind
         self._end_claim(claim, end)
@@ -215,7 +225,7 @@ class Supervisor:
             if self._worker is not None and self._worker.is_alive():
                 return
             self._drop_worker()
-            self.heart.update(phase="loading", job=None)
+            self.heart.update(phase="loading", **_IDLE)
             self._start(job, alone)
             assert self._worker is not None, "started just now"
             try:
@@ -226,6 +236,7 @@ class Supervisor:
             except WorkerLostError as lost:
                 log.error("start %d of the worker failed (%s): %s", start, lost.kind, lost)
                 self._drop_worker()
+                self.heart.update(num_lost=self.heart.state.num_lost + 1)
                 if start == _MAX_STARTS:
                     raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
 
@@ -278,7 +289,7 @@ class Supervisor:
             return
         end = time.monotonic() + self.patience.io_patience
         log.error("%s takes no more: waiting for room, at most %g s", self.outputs.root, self.patience.io_patience)
-        self.heart.update(phase="waiting for the disk", job=None)
+        self.heart.update(phase="waiting for the disk", **_IDLE)
         while not self._has_room(job):
             if time.monotonic() > end:
                 raise RankEndedError(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from wan_ddp.errors import DiskFullError, FailureKind, JobError, Stopped, SupersededError
 from wan_ddp.job import Control, Job, Sampling, ShortReference, fingerprint
@@ -53,17 +53,21 @@ class Generator(Protocol):
         """
 
 
+Part = Literal["read", "encode", "denoise", "decode", "save"]
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The worker has its model and waits for a task."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
-    """The task in hand is alive: so many of its steps are done."""
+class Doing:
+    """The task in hand is alive: this part of it is under way, and so many of its steps are done."""
 
-    step: int
-    num_steps: int
+    part: Part
+    step: int = 0
+    num_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Failed:
     disk_full: bool = False
 
 
-Message = Loaded | Stepped | Published | Superseded | Failed
+Message = Loaded | Doing | Published | Superseded | Failed
 Say = Callable[[Message], None]
 
 
@@ -167,6 +171,8 @@ class Worker:
         job = order.task.job
         started = datetime.now(timezone.utc)
         clock = time.monotonic()
+        num_steps = job.num_inference_steps
+        say(Doing("read", 0, num_steps))
         with self.signals.exposed():
             self.outputs.prepare(job)
             clip = self.reader.read(self._request(job)) if job.mechanism != "none" else None
@@ -174,6 +180,7 @@ class Worker:
         self._prefetch(order)
         if clip is not None:
             self._mention_fps(job, clip)
+        say(Doing("encode", 0, num_steps))
         kept = KeptSteps(self.outputs.steps(job), fingerprint(order.task.inputs), self.checkpoint_every)
         made = self.generator.generate(
             job,
@@ -184,6 +191,7 @@ class Worker:
         )
         if "reference_share" in made.measured:
             log.info("%s: the reference is %.1f%% of the first latent", job.id, 100 * made.measured["reference_share"])
+        say(Doing("save", num_steps, num_steps))
         clock = time.monotonic()
 
         def describe(video: VideoFile) -> dict[str, Any]:
@@ -207,7 +215,7 @@ class Worker:
 
         def on_step(step: int, num_steps: int, save: Callable[[], bytes]) -> None:
             nonlocal has_begun
-            say(Stepped(step, num_steps))
+            say(Doing("denoise" if step < num_steps else "decode", step, num_steps))
             if not has_begun:
                 has_begun = True
                 kept.begin(step)
