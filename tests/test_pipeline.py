@@ -213,7 +213,7 @@ def test_what_a_video_took_is_measured(checkpoint: Find, clip: np.ndarray) -> No
     steps = []
     result = load(checkpoint("tiny")).generate(JOB, clip, control="as-is", on_step=lambda *step: steps.append(step[:2]))
     assert steps == [(0, 2), (1, 2), (2, 2)]
-    assert list(result.seconds) == ["encode", "denoise", "decode"]
+    assert list(result.seconds) == ["encode", "turn", "denoise", "decode"]
     assert all(seconds > 0 for seconds in result.seconds.values())
     # At strength 0.75 and shift 5 the first sigma is 5 * 0.75 / (1 + 4 * 0.75).
     assert result.measured == {"num_forwards": 4, "reference_share": 0.0625}

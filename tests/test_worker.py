@@ -5,8 +5,11 @@ import logging
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from factories import fill, make_job
 
 from wan_ddp.errors import BadInputError, GpuError, JobError, OutOfGpuMemoryError, Stopped, StorageError
+from wan_ddp.gpu_share import Turn
 from wan_ddp.job import Conditions, Control, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ClipRequest
@@ -113,7 +117,9 @@ class Bench:
         job = make_job(**{"num_inference_steps": NUM_STEPS} | changes)
         return Task(job, fingerprint_inputs(job, Conditions(model="m"), "digest"), Finding("missing"))
 
-    def work(self, *tasks: Task, claim: FakeClaim | None = None, checkpoint_every: int = 2) -> list[Message]:
+    def work(
+        self, *tasks: Task, claim: FakeClaim | None = None, checkpoint_every: int = 2, turn: Turn | None = None
+    ) -> list[Message]:
         """Have the tasks done by a new worker; returns what it said, the steps left out."""
         self.said = []
         signals = Signals()
@@ -130,6 +136,7 @@ class Bench:
             control="as-is",
             checkpoint_every=checkpoint_every,
             about={"model": "m"},
+            turn=turn,
         )
         chosen = tasks or (self.task(),)
         following = [*chosen[1:], None]
@@ -384,6 +391,74 @@ def test_a_claim_that_cannot_be_seen_costs_no_steps_and_publishes_nothing(bench:
 def test_an_order_travels_to_another_process(bench: Bench) -> None:
     order = Order(bench.task(), None, FakeClaim(bench.folder))
     assert pickle.loads(pickle.dumps(order)) == order  # noqa: S301
+
+
+# Turns
+
+
+def parts(bench: Bench) -> list[str]:
+    return [part for part, _ in groupby(each.part for each in bench.said if isinstance(each, Doing))]
+
+
+def test_a_rank_denoises_in_its_turn_and_decodes_and_saves_beside_the_next(bench: Bench) -> None:
+    ours, theirs = Turn(bench.folder, "0"), Turn(bench.folder, "0")
+    held: dict[int | str, bool] = {}
+
+    def look(when: int | str) -> None:
+        held[when] = not theirs.try_take()
+        theirs.release()
+
+    bench.generator.at = {when: lambda when=when: look(when) for when in (1, NUM_STEPS, "decode")}
+    assert bench.work(turn=ours) == [Published()]
+    assert held == {1: True, NUM_STEPS: True, "decode": False}
+    assert parts(bench) == ["read", "encode", "denoise", "decode", "save"]
+
+
+def test_a_rank_whose_turn_it_is_not_shows_that_it_lives_and_goes_on_when_the_other_has_done(bench: Bench) -> None:
+    theirs = Turn(bench.folder, "0")
+    assert theirs.try_take()
+    waited = []
+
+    def let_go(message: Message) -> None:
+        if isinstance(message, Doing) and message.part == "turn":
+            assert bench.generator.made == []
+            waited.append(message)
+            if len(waited) == 2:
+                theirs.release()
+
+    bench.on_message = let_go
+    assert bench.work(turn=Turn(bench.folder, "0")) == [Published()]
+    assert parts(bench) == ["read", "encode", "turn", "denoise", "decode", "save"]
+
+
+def test_a_turn_is_over_when_the_video_fails(bench: Bench) -> None:
+    bench.generator.at = {3: raising(OutOfGpuMemoryError("too large"))}
+    bench.work(turn=Turn(bench.folder, "0"))
+    assert Turn(bench.folder, "0").try_take()
+
+
+def test_a_turn_is_over_when_its_holder_is_killed(tmp_path: Path) -> None:
+    code = f"from wan_ddp.gpu_share import *; turn = Turn(Path({str(tmp_path)!r}), '0')"
+    code += "; print(turn.try_take(), flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline() == b"True\n"
+    ours = Turn(tmp_path, "0")
+    assert not ours.try_take()
+    holder.kill()
+    holder.communicate()
+    assert ours.try_take()
+
+
+def test_a_signal_ends_the_wait_for_a_turn_and_loses_no_step(bench: Bench) -> None:
+    bench.leave_state(4)
+    theirs = Turn(bench.folder, "0")
+    theirs.try_take()
+    bench.on_message = lambda message: isinstance(message, Doing) and message.part == "turn" and sent()()
+    with pytest.raises(Stopped):
+        bench.work(turn=Turn(bench.folder, "0"))
+    assert (bench.results, bench.generator.made) == ([], [])
+    assert bench.saved is not None
+    assert bench.saved.header.step == 4
 
 
 # Signals

@@ -1,14 +1,15 @@
-"""Who uses a GPU at once: all of its ranks side by side, or one of them alone where memory ran out.
+"""Who uses a GPU at once, all of its ranks side by side or one alone where memory ran out, and whose turn it is.
 
-Two files a GPU, locked with flock: the kernel lets them go when a process dies, however that happens. Whoever wants to
+Some files a GPU, locked with flock: the kernel lets them go when a process dies, however that happens. Whoever wants to
 be alone holds the gate until everybody else has left; the others see that between two videos, and leave.
 """
 
 import fcntl
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from wan_ddp.errors import MachineError
 
@@ -46,11 +47,42 @@ class GpuShare:
         return False
 
 
+class Turn:
+    """One process' turns at denoising on a GPU, which one rank does at a time.
+
+    Two that do so at once take 10% longer than one after the other (benchmarks/RESULTS.md); while one denoises, another
+    decodes, saves, reads and encodes.
+    """
+
+    def __init__(self, folder: Path, gpu: str) -> None:
+        self._lock = _LockFile(folder / f"{gpu}.turn")
+
+    def try_take(self) -> bool:
+        """Take the turn, unless it is another process'."""
+        return self._lock.try_lock(fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Let it go, if it is held."""
+        self._lock.unlock()
+
+
 def share_of(device: str, environ: Mapping[str, str]) -> GpuShare | None:
     """The share in `cuda:<index>`, which every process of this user on this machine finds; None for the CPU.
 
     Raises MachineError if the lock files cannot be made.
     """
+    return _locks_of(device, environ, GpuShare)
+
+
+def turn_of(device: str, environ: Mapping[str, str]) -> Turn | None:
+    """The same for turns: on the CPU there are none, the cores are shared out."""
+    return _locks_of(device, environ, Turn)
+
+
+_Locks = TypeVar("_Locks", GpuShare, Turn)
+
+
+def _locks_of(device: str, environ: Mapping[str, str], make: Callable[[Path, str], _Locks]) -> _Locks | None:
     if device == "cpu":
         return None
     # The same GPU has other indices for processes that see other GPUs.
@@ -62,7 +94,7 @@ def share_of(device: str, environ: Mapping[str, str]) -> GpuShare | None:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             raise MachineError(f"{folder} belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
-        return GpuShare(folder, gpu.replace("/", "_"))
+        return make(folder, gpu.replace("/", "_"))
     except OSError as error:
         raise MachineError(
             f"{folder}: cannot be written: {error.strerror}; set TMPDIR to a folder that can be"

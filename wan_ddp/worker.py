@@ -19,6 +19,9 @@ from wan_ddp.video import Clip, Frames, looks_constant
 
 log = logging.getLogger(__name__)
 
+_TURN_POLL_SECONDS = 0.02
+_SIGN_OF_LIFE_SECONDS = 1.0
+
 
 class Generated(Protocol):
     """What a generator makes of a job."""
@@ -53,7 +56,7 @@ class Generator(Protocol):
         """
 
 
-Part = Literal["read", "encode", "denoise", "decode", "save"]
+Part = Literal["read", "encode", "turn", "denoise", "decode", "save"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,14 @@ class Failed:
 
 Message = Loaded | Doing | Published | Superseded | Failed
 Say = Callable[[Message], None]
+
+
+class Turn(Protocol):
+    """The right to denoise on a GPU that others want to denoise on as well."""
+
+    def try_take(self) -> bool: ...
+
+    def release(self) -> None: ...
 
 
 class Claim(Protocol):
@@ -132,6 +143,8 @@ class Worker:
     checkpoint_every: int
     about: Mapping[str, Any]
     """What every record of this process says: model, GPU, versions."""
+    turn: Turn | None = None
+    """None where nobody else denoises on the device."""
     _mentioned: set[str] = field(default_factory=set)
 
     def work(self, orders: Iterable[Order], say: Say) -> None:
@@ -182,13 +195,16 @@ class Worker:
             self._mention_fps(job, clip)
         say(Doing("encode", 0, num_steps))
         kept = KeptSteps(self.outputs.steps(job), fingerprint(order.task.inputs), self.checkpoint_every)
-        made = self.generator.generate(
-            job,
-            clip.frames if clip else None,
-            control=self.control,
-            state=kept.state,
-            on_step=self._on_step(order, kept, say),
-        )
+        try:
+            made = self.generator.generate(
+                job,
+                clip.frames if clip else None,
+                control=self.control,
+                state=kept.state,
+                on_step=self._on_step(order, kept, say),
+            )
+        finally:
+            self._release_turn()
         if "reference_share" in made.measured:
             log.info("%s: the reference is %.1f%% of the first latent", job.id, 100 * made.measured["reference_share"])
         say(Doing("save", num_steps, num_steps))
@@ -215,12 +231,14 @@ class Worker:
 
         def on_step(step: int, num_steps: int, save: Callable[[], bytes]) -> None:
             nonlocal has_begun
-            say(Doing("denoise" if step < num_steps else "decode", step, num_steps))
             if not has_begun:
                 has_begun = True
                 kept.begin(step)
+                if step < num_steps:
+                    self._take_turn(step, num_steps, say)
                 if step:
                     log.info("%s: goes on after step %d of %d", job_id, step, num_steps)
+            say(Doing("denoise" if step < num_steps else "decode", step, num_steps))
             stopped_by = self.signals.received
             if kept.is_due(step, num_steps) or (stopped_by is not None and kept.is_new(step)):
                 _check_claim(order)
@@ -229,8 +247,25 @@ class Worker:
             if stopped_by is not None and step < num_steps:
                 log.info("%s: stopped after step %d of %d", job_id, step, num_steps)
                 raise Stopped(stopped_by)
+            if step == num_steps:  # decoding and saving go on beside another rank's denoising
+                self._release_turn()
 
         return on_step
+
+    def _take_turn(self, step: int, num_steps: int, say: Say) -> None:
+        """Wait until no other rank denoises on the GPU; a signal ends the wait."""
+        if self.turn is None:
+            return
+        said = 0.0
+        while not self.turn.try_take() and self.signals.received is None:
+            if time.monotonic() - said > _SIGN_OF_LIFE_SECONDS:
+                say(Doing("turn", step, num_steps))
+                said = time.monotonic()
+            time.sleep(_TURN_POLL_SECONDS)
+
+    def _release_turn(self) -> None:
+        if self.turn is not None:
+            self.turn.release()
 
     def _record(self, task: Task, clip: Clip | None, made: Generated, video: VideoFile) -> dict[str, Any]:
         """What the record says of the video itself; how it came to be is the rest of it."""

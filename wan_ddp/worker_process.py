@@ -13,6 +13,7 @@ from typing import Any
 
 from wan_ddp.entry import end_quietly
 from wan_ddp.errors import JobError, Stopped
+from wan_ddp.gpu_share import turn_of
 from wan_ddp.job import Job
 from wan_ddp.logs import start_logging
 from wan_ddp.outputs import Outputs
@@ -97,6 +98,7 @@ def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
             control=settings.control,
             checkpoint_every=settings.checkpoint_every,
             about=about,
+            turn=turn_of(spec.device, os.environ),
         )
         say(Loaded())
         worker.work(_orders(connection), say)

@@ -55,6 +55,11 @@ def peak_memory_bytes(device: str) -> int:
 def release_memory(device: str) -> None:
     """Give memory of dropped tensors back to the GPU, where another rank may want it."""
     gc.collect()
+    empty_cache(device)
+
+
+def empty_cache(device: str) -> None:
+    """Give back what torch keeps of the memory of tensors that are gone."""
     if device != "cpu":
         torch.cuda.empty_cache()
 

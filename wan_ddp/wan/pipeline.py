@@ -18,7 +18,7 @@ from wan_ddp.errors import JobError
 from wan_ddp.job import Control, Job
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.control import Frames, control_frames
-from wan_ddp.wan.gpu import named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
+from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.prompts import Embeddings
 from wan_ddp.wan.step_state import LoopState, to_bytes
@@ -34,9 +34,10 @@ OnStep = Callable[[int, int, Callable[[], bytes]], None]
 class Result:
     """A video and what it took.
 
-    `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, denoise, decode. `measured`:
-    `num_forwards` of the DiT, without those that a state saved it; `reference_share`, the share of the reference in the
-    first latent, with v2v only; `peak_memory_bytes` of this process' tensors on the GPU.
+    `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, turn (what the first `on_step`
+    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state saved it;
+    `reference_share`, the share of the reference in the first latent, with v2v only; `peak_memory_bytes` of this
+    process' tensors on the GPU.
     """
 
     frames: Frames
@@ -121,7 +122,7 @@ class Generator:
             measured["reference_share"] = round(1 - self._loop.first_sigma, 4)
         if self.device != "cpu":
             measured["peak_memory_bytes"] = peak_memory_bytes(self.device)
-        return Result(frames, dict(zip(("encode", "denoise", "decode"), clock.laps, strict=True)), measured)
+        return Result(frames, dict(zip(("encode", "turn", "denoise", "decode"), clock.laps, strict=True)), measured)
 
     def _steps(self, job: Job, num_steps: int, clock: "_Clock", on_step: OnStep) -> Iterator[torch.Tensor]:
         """Wraps the pipeline's loop over timesteps, as a progress bar would, and leaves out those made before.
@@ -136,12 +137,17 @@ class Generator:
             return to_bytes(self._loop.latents, step, num_steps)
 
         on_step(step, num_steps, save)
+        clock.lap()
         for timestep in self._loop.skip_steps(self.pipe):
             yield timestep
             clock.wait()
             step += 1
-            on_step(step, num_steps, save)
+            if step < num_steps:
+                on_step(step, num_steps, save)
         clock.lap()
+        empty_cache(self.device)  # what denoising took may be another rank's, once it is told of the last step
+        if step > self._loop.step:
+            on_step(step, num_steps, save)
 
     def _reference(self, job: Job, clip: Frames | None, control: Control) -> dict[str, Any]:
         """The pipeline's argument for the clip, which a digest of its pixels stands for if it was encoded before."""

@@ -1,0 +1,348 @@
+"""Seconds a forward of the DiT at the true 14B shapes, 832x480, 81 frames, with other kernels, beside plain DiffSynth.
+
+usage: python benchmarks/forward.py [names of variants, default all]
+
+Random weights: speed and memory do not depend on the values. Each variant starts from the same weights and inputs; its
+distance is the relative L2 difference of its output to plain DiffSynth's. One GPU, 60 GiB; FlashAttention 3 from the
+package fa3-fwd. `python benchmarks/forward.py again`, in a second process, shows what the compile cache saves, and
+`profile` where the time of a forward goes. Results and what follows from them: benchmarks/RESULTS.md.
+"""
+
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+STARTED = time.perf_counter()
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp/wan-inductor")
+
+import torch  # noqa: E402 - the clock stands before what takes long
+from accelerate import init_empty_weights  # noqa: E402
+from diffsynth.models import wan_video_dit  # noqa: E402
+from diffsynth.pipelines.wan_video import WanVideoPipeline, model_fn_wan_video  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+
+DEVICE = "cuda:0"
+TOKENS, HEADS, WIDTH = 21 * 30 * 52, 40, 128
+DIT = {"dim": 5120, "ffn_dim": 13824, "freq_dim": 256, "text_dim": 4096, "in_dim": 16, "out_dim": 16}
+DIT |= {"num_heads": 40, "num_layers": 40, "patch_size": [1, 2, 2], "eps": 1e-6, "has_image_input": False}
+ORIGINAL = wan_video_dit.flash_attention, wan_video_dit.rope_apply
+FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
+
+# (batch, tokens, heads * width) three times, and the number of heads, as DiffSynth's `flash_attention`.
+Attention = Callable[..., torch.Tensor]
+
+
+def fa3() -> Any:
+    """https://arxiv.org/abs/2407.08608; None where it is not installed."""
+    names = ("fa3_fwd_interface", "flash_attn_interface")
+    found = next((name for name in names if find_spec(name)), None)
+    return import_module(found).flash_attn_func if found else None
+
+
+def in_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
+    return x.unflatten(-1, (num_heads, -1))
+
+
+def only(result: Any) -> torch.Tensor:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def flash_attention_3(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
+    return only(FA3(*(in_heads(x, num_heads) for x in (q, k, v)))).flatten(-2)
+
+
+def flash_attention_3_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
+    """Self-attention in float8, scaled a head; cross-attention is too short to gain."""
+    if q.shape != k.shape:
+        return flash_attention_3(q, k, v, num_heads)
+    scaled, scales = zip(*(heads_to_fp8(in_heads(x, num_heads)) for x in (q, k, v)), strict=True)
+    return only(FA3(*scaled, **descales(scales))).to(q.dtype).flatten(-2)
+
+
+def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(batch, tokens, heads, width) in float8, and what each head of it is to be multiplied by, (batch, heads)."""
+    scale = (x.abs().amax(dim=(1, 3)).float() / FP8_MAX).clamp(min=1e-12)
+    return (x.float() / scale[:, None, :, None]).to(FP8), scale
+
+
+def descales(scales: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+    return dict(zip(("q_descale", "k_descale", "v_descale"), scales, strict=True))
+
+
+def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
+    q, k, v = (in_heads(x, num_heads).transpose(1, 2) for x in (q, k, v))
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+
+
+def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return sdpa(q, k, v, num_heads)
+
+
+def real_frequencies(frequencies: torch.Tensor) -> torch.Tensor:
+    """(positions, n) complex to (positions, 2n) float32: cosine and sine of each angle, side by side."""
+    return torch.view_as_real(frequencies).flatten(-2).float().to(DEVICE)
+
+
+def real_rope_apply(x: torch.Tensor, frequencies: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """DiffSynth's `rope_apply` in real float32, which compiles; its complex128 does not."""
+    pairs = x.unflatten(-1, (num_heads, -1, 2)).float()
+    cos, sin = frequencies.unflatten(-1, (-1, 2)).unbind(-1)
+    real, imaginary = pairs.unbind(-1)
+    turned = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)
+    return turned.flatten(-3).to(x.dtype)
+
+
+class Float8Linear(nn.Module):
+    """(out, in) float8 weights with a float32 scale a row; the inputs are scaled a token at every call.
+
+    Plain tensors, no subclass, so that processes can share them as they are.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        scaled, scale = rows_to_fp8(linear.weight.detach())
+        self.register_buffer("weight", scaled)
+        self.register_buffer("scale", scale.T.contiguous())
+        self.register_buffer("bias", linear.bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scaled, scale = rows_to_fp8(x.reshape(-1, x.shape[-1]))
+        return self.product(scaled, scale, self.scale).reshape(*x.shape[:-1], -1)
+
+    def product(self, x: torch.Tensor, scale: torch.Tensor, own_scale: torch.Tensor) -> torch.Tensor:
+        more = {"bias": self.bias, "out_dtype": torch.bfloat16, "use_fast_accum": True}
+        return torch._scaled_mm(x, self.weight.T, scale, own_scale, **more)
+
+
+def rows_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, columns) in float8, and what each row of it is to be multiplied by, (rows, 1) float32."""
+    scale = (x.abs().amax(dim=1, keepdim=True).float() / FP8_MAX).clamp(min=1e-12)
+    return (x.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+
+
+def to_float8(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, Float8Linear(child))
+        else:
+            to_float8(child)
+
+
+FA3 = fa3()
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def make_dit() -> Any:
+    with init_empty_weights():
+        dit = wan_video_dit.WanModel(**DIT)
+    dit = dit.to(torch.bfloat16).to_empty(device=DEVICE).eval().requires_grad_(False)
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    for name, weight in dit.named_parameters():
+        if "norm" in name and name.endswith("weight"):
+            weight.fill_(1.0)
+        elif weight.ndim == 1:
+            weight.normal_(0, 0.02, generator=generator)
+        else:
+            weight.normal_(0, 1 / math.sqrt(weight[0].numel()), generator=generator)
+    return dit
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    generator = torch.Generator(DEVICE).manual_seed(1)
+    latents = torch.randn(1, 16, 21, 60, 104, generator=generator, device=DEVICE).bfloat16()
+    context = torch.randn(1, 512, 4096, generator=generator, device=DEVICE).bfloat16()
+    return {"latents": latents, "context": context, "timestep": torch.tensor([900.0], device=DEVICE).bfloat16()}
+
+
+def seconds_of(call: Callable[[], Any], repeats: int = 3) -> float:
+    """The median of `repeats` calls; the caller has warmed up."""
+    taken = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        clock = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - clock)
+    return sorted(taken)[repeats // 2]
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.dit = make_dit()
+        self.frequencies = self.dit.freqs
+        self.inputs = inputs()
+        self.plain: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def forward(self) -> torch.Tensor:
+        out: torch.Tensor = model_fn_wan_video(self.dit, **self.inputs)
+        return out
+
+    def reset(self) -> None:
+        wan_video_dit.flash_attention, wan_video_dit.rope_apply = ORIGINAL
+        self.dit.freqs = self.frequencies
+        torch.compiler.reset()
+        for block in self.dit.blocks:
+            block._compiled_call_impl = None
+        torch.cuda.empty_cache()
+
+    def use(self, kernel: Any) -> None:
+        wan_video_dit.flash_attention = kernel
+
+    def use_real_rope(self) -> None:
+        wan_video_dit.rope_apply = real_rope_apply
+        self.dit.freqs = tuple(real_frequencies(each) for each in self.frequencies)
+
+    def compile(self) -> None:
+        pipe = WanVideoPipeline(device=DEVICE, torch_dtype=torch.bfloat16)
+        pipe.dit = self.dit
+        pipe.compile_pipeline(dynamic=False)
+
+    def measure(self, name: str) -> None:
+        torch.cuda.reset_peak_memory_stats()
+        clock = time.perf_counter()
+        out = self.forward()
+        torch.cuda.synchronize()
+        first = time.perf_counter() - clock
+        seconds = seconds_of(self.forward)
+        if self.plain is None:
+            self.plain = out.float()
+        distance = ((out.float() - self.plain).norm() / self.plain.norm()).item()
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        say(f"{name:16} {seconds:6.3f} s a forward, first {first:5.1f} s, distance {distance:.1e}, peak {peak:.1f} GiB")
+
+
+def kernels_alone() -> None:
+    """Attention and the linear layers' products by themselves, in TFLOP/s."""
+    q, k, v = (torch.randn(1, TOKENS, HEADS * WIDTH, device=DEVICE).bfloat16() for _ in range(3))
+    calls: dict[str, Callable[[], Any]] = {"sdpa": lambda: sdpa(q, k, v, HEADS), "cudnn": lambda: cudnn(q, k, v, HEADS)}
+    if FA3:
+        scaled, scales = zip(*(heads_to_fp8(in_heads(x, HEADS)) for x in (q, k, v)), strict=True)
+        calls["flash attention 3"] = lambda: flash_attention_3(q, k, v, HEADS)
+        calls["flash attention 3, float8, scaled before"] = lambda: FA3(*scaled, **descales(scales))
+    for name, call in calls.items():
+        show_rate(f"attention, {name}", call, 4 * TOKENS**2 * HEADS * WIDTH)
+    for width_in, width_out in ((5120, 5120), (5120, 13824), (13824, 5120)):
+        linear_alone(width_in, width_out)
+
+
+def linear_alone(width_in: int, width_out: int) -> None:
+    x, one = torch.randn(TOKENS, width_in, device=DEVICE).bfloat16(), torch.ones((), device=DEVICE)
+    linear = nn.Linear(width_in, width_out, device=DEVICE, dtype=torch.bfloat16).requires_grad_(False)
+    eight = Float8Linear(linear)
+    small, scale = rows_to_fp8(x)
+    calls: dict[str, Callable[[], Any]] = {
+        "bfloat16": lambda: linear(x),
+        "float8, scaled a row": lambda: eight.product(small, scale, eight.scale),
+        "float8, scaled in all": lambda: eight.product(small, one, one),
+    }
+    for name, call in calls.items():
+        show_rate(f"linear {width_in} to {width_out}, {name}", call, 2 * TOKENS * width_in * width_out)
+
+
+def show_rate(name: str, call: Callable[[], Any], flop: float) -> None:
+    call()
+    seconds = seconds_of(call, 5)
+    say(f"{name:60} {seconds * 1e3:6.2f} ms, {flop / seconds / 1e12:6.0f} TFLOP/s")
+
+
+def plain(bench: Bench) -> None:
+    pass
+
+
+def attention_alone(bench: Bench) -> None:
+    bench.use(flash_attention_3)
+
+
+def fused(bench: Bench, kernel: Attention = flash_attention_3) -> None:
+    bench.use(kernel)
+    bench.use_real_rope()
+    bench.compile()
+
+
+def fused_cudnn(bench: Bench) -> None:
+    fused(bench, cudnn)
+
+
+def fp8(bench: Bench, kernel: Attention = flash_attention_3) -> None:
+    """The linear layers of the blocks; once done, the bfloat16 weights are gone."""
+    fused(bench, kernel)
+    for block in bench.dit.blocks:
+        to_float8(block)
+
+
+def fp8_attention(bench: Bench) -> None:
+    fp8(bench, flash_attention_3_fp8)
+
+
+VARIANTS: dict[str, Callable[[Bench], None]] = {
+    "plain": plain,
+    "attention_alone": attention_alone,
+    "fused": fused,
+    "fused_cudnn": fused_cudnn,
+    "fp8": fp8,
+    "fp8_attention": fp8_attention,
+}
+
+
+def again() -> None:
+    """How long another process of the same machine takes to its first forward."""
+    bench = Bench()
+    clock = time.perf_counter()
+    fused(bench)
+    bench.forward()
+    torch.cuda.synchronize()
+    say(f"the first forward with a warm compile cache: {time.perf_counter() - clock:.1f} s")
+    say(f"since the start of the process: {time.perf_counter() - STARTED:.1f} s")
+
+
+def profile() -> None:
+    """The kernels that take most of a forward."""
+    bench = Bench()
+    for name in ("fused", "fp8"):
+        bench.reset()
+        VARIANTS[name](bench)
+        bench.measure(name)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            bench.forward()
+            torch.cuda.synchronize()
+        rows = sorted(profiler.key_averages(), key=lambda row: -row.device_time_total)
+        for row in rows[:14]:
+            say(f"{row.device_time_total / 1e3:9.1f} ms {row.count:5d} {row.key[:100]}")
+
+
+def main(names: list[str]) -> None:
+    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, imports {time.perf_counter() - STARTED:.1f} s")
+    if names == ["again"]:
+        again()
+    elif names == ["profile"]:
+        profile()
+    else:
+        kernels_alone()
+        compare(names or list(VARIANTS))
+
+
+def compare(names: list[str]) -> None:
+    bench = Bench()
+    for name in names:
+        bench.reset()
+        try:
+            VARIANTS[name](bench)
+            bench.measure(name)
+        except RuntimeError:  # what one kernel cannot do says nothing of the others
+            say(f"{name}: {traceback.format_exc()[-1500:]}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
