@@ -191,7 +191,7 @@ class Claims:
         """How every job stands, from one listing of the names. Raises OSError."""
         generations: dict[str, Generations] = {}
         held: set[str] = set()
-        for prefix in self._prefixes():
+        for prefix in _prefixes(self._folder):
             with open_folder(self._folder, prefix) as folder:
                 for key, names in _by_key(list_names(folder)).items():
                     names.sort()
@@ -199,11 +199,6 @@ class Claims:
                     if found.standing and self._owner.fate(folder, f"{key}.{found.last}") == "alive":
                         held.add(key)
         return Look(generations, frozenset(held))
-
-    def _prefixes(self) -> list[str]:
-        with suppress(FileNotFoundError), open_folder(self._folder) as folder:
-            return [name for name in list_names(folder) if _PREFIX.fullmatch(name)]
-        return []
 
     def _settle(self, folder: int, key: str) -> Generations:
         """Read the job's generations, and record the end of one whose owner is gone."""
@@ -228,6 +223,25 @@ class Claims:
     def _forget_ended(self) -> None:
         if len(self._made) >= _MAX_REMEMBERED:
             self._made = {key: claim for key, claim in self._made.items() if not claim.has_ended()}
+
+
+def read_claims(root: Path) -> dict[str, Generations]:
+    """Every job's generations, by key, from the names alone: nothing is written and no owner asked after.
+
+    For those who only look: whether somebody holds a job, `Claims.look` knows. Raises MachineError and OSError.
+    """
+    found: dict[str, Generations] = {}
+    for prefix in _prefixes(root):
+        with open_folder(root, prefix) as folder:
+            for key, names in _by_key(list_names(folder)).items():
+                found[key] = read_generations(tuple(sorted(names)))
+    return found
+
+
+def _prefixes(root: Path) -> list[str]:
+    with suppress(FileNotFoundError), open_folder(root) as folder:
+        return [name for name in list_names(folder) if _PREFIX.fullmatch(name)]
+    return []
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from wan_ddp.files import read_or_none, sha256, write_atomically
 
+REMEMBERED = ".references.json"
+"""The file, in the output folder, that digests are remembered in."""
+
 
 class ReferenceDigests:
     """Digests of files, kept in a small JSON file so that a file is read again only when it has changed."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan_ddp.digests import ReferenceDigests
+from wan_ddp.digests import REMEMBERED, ReferenceDigests
 from wan_ddp.errors import EXIT_COMPLETE, MachineError, ModelError
 from wan_ddp.job import Conditions, Job
 from wan_ddp.outputs import Outputs
@@ -76,7 +76,7 @@ def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], bool
 
 
 def digests_path(settings: Settings) -> Path:
-    return settings.output / ".references.json"
+    return settings.output / REMEMBERED
 
 
 def find_model(settings: Settings, rank: Rank) -> Checkpoint:

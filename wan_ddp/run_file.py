@@ -45,10 +45,13 @@ class RunFile:
     model: str
     random_weights: bool
 
+    def kept_manifest(self, logs: Path) -> Path:
+        return logs / _MANIFESTS / self.manifest_copy
+
     def jobs(self, logs: Path) -> list[Job]:
         """The run's jobs, as its ranks read them. Raises ManifestError."""
         folder = Path(self.manifest).parent
-        return read_manifest(logs / _MANIFESTS / self.manifest_copy, self.job_defaults, folder=folder)
+        return read_manifest(self.kept_manifest(logs), self.job_defaults, folder=folder)
 
 
 _RUN_FILE = TypeAdapter(RunFile)
@@ -87,7 +90,7 @@ def describe_run(
 
 def write_run_file(logs: Path, run: RunFile) -> None:
     """Put the file, and the manifest's copy, below `logs`. Raises OSError."""
-    path, copy = run_folder(logs, run.run_id) / "run.json", logs / _MANIFESTS / run.manifest_copy
+    path, copy = run_folder(logs, run.run_id) / "run.json", run.kept_manifest(logs)
     for folder in (path.parent, copy.parent):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asdict(run), ensure_ascii=False, indent=1).encode())
