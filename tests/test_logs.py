@@ -49,3 +49,24 @@ def test_a_log_that_cannot_be_opened_is_said_in_a_line_and_changes_nothing(tmp_p
         with pytest.raises(MachineError, match=rf"^{path}: the log cannot be written: ({why}); give --output another"):
             open_log(path)
     assert os.readlink("/proc/self/fd/1") == out  # noqa: PTH115
+
+
+def test_a_terminal_that_was_closed_takes_what_is_said_and_loses_it(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from wan_ddp.logs import open_log
+terminal = open_log(Path(sys.argv[1]))
+print("ready", file=terminal)
+sys.stdin.readline()
+print("gone", file=terminal)
+terminal.flush()
+"""
+    master, slave = os.openpty()
+    child = subprocess.Popen([sys.executable, "-c", code, tmp_path / "log"], stdin=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    assert os.read(master, 100).strip() == b"ready"
+    os.close(master)
+    child.communicate(b"\n", timeout=30)
+    assert child.returncode == 0
+    assert (tmp_path / "log").read_bytes() == b""

@@ -1,13 +1,17 @@
 """One log file a rank, which holds whatever the process says, a crash included."""
 
 import faulthandler
+import io
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from wan_ddp.errors import MachineError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -26,7 +30,8 @@ def open_log(path: Path) -> TextIO:
         raise MachineError(
             f"{path}: the log cannot be written: {error.strerror}; give --output another folder"
         ) from error
-    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1)
+    buffer = io.BufferedWriter(_Terminal(os.dup(2), "w"))
+    terminal = io.TextIOWrapper(buffer, encoding="utf-8", errors="replace", line_buffering=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)
@@ -34,6 +39,16 @@ def open_log(path: Path) -> TextIO:
     os.close(descriptor)
     start_logging()
     return terminal
+
+
+class _Terminal(io.FileIO):
+    """What is said to a terminal that was closed is lost; that must not change how the process ends."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
 
 
 def start_logging() -> None:
