@@ -5,7 +5,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -51,6 +51,9 @@ class RankState:
     num_failed: int = 0
     num_lost: int = 0
     """Workers that died or hung."""
+    gpu_utilization: float | None = None
+    """Percent; like the next, of the whole GPU, and told by one rank of each: see `wan_ddp.gpu_use`."""
+    gpu_memory_gib: float | None = None
     error: str = ""
     """Why the rank ended early, if it did."""
 
@@ -140,11 +143,14 @@ def read_history(path: Path) -> list[RankState]:
 
     Lines that were cut off are left out.
     """
-    states = []
-    for line in (read_or_none(path) or b"").splitlines():
+    return list(parse_states((read_or_none(path) or b"").splitlines()))
+
+
+def parse_states(lines: Iterable[bytes]) -> Iterator[RankState]:
+    """The states of a history's lines, without those that are none."""
+    for line in lines:
         with suppress(ValidationError):
-            states.append(_STATE.validate_json(line))
-    return states
+            yield _STATE.validate_json(line)
 
 
 def read_state(path: Path, run_id: str) -> RankState | None:

@@ -16,6 +16,7 @@ from wan_ddp.claims import Claims
 from wan_ddp.conclude import conclude, exit_code, summary
 from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, Stopped, WanDdpError
 from wan_ddp.gpu_share import share_of
+from wan_ddp.gpu_use import GpuUse
 from wan_ddp.heartbeat import Heartbeat, RankState, States, sweep_runs
 from wan_ddp.job import Job, fingerprint
 from wan_ddp.logs import open_log
@@ -78,6 +79,8 @@ def _run(
                 states.path(rank.rank), rank_run.state(), claims.beat, history=settings.output / rank.history
             )
             stack.enter_context(heart)
+            if rank.process == 0:
+                stack.enter_context(GpuUse(ready.device, environ, heart.update))
             if rank.rank == 0:
                 stack.enter_context(rank_run.progress(states))
             rank_run.make_videos(heart)
