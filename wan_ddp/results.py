@@ -21,6 +21,10 @@ from wan_ddp.survey import Task, survey
 from wan_ddp.verdict import Finding
 
 
+class NoRunError(UnusableError):
+    """No run, or not the one that was asked for, has begun in the folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeenRank:
     """A rank's last state, and when its file was written, in seconds since the epoch by the file server's clock."""
@@ -78,9 +82,9 @@ def read_results(output: Path, run_id: str | None = None) -> Results:
     return Results(output, tuple(runs), chosen[-1], tuple(look(output, chosen[-1:])))
 
 
-def no_such_run(output: Path, run_id: str | None) -> UnusableError:
+def no_such_run(output: Path, run_id: str | None) -> NoRunError:
     what = "no run has begun there" if run_id is None else f"no run {run_id} has begun there"
-    return UnusableError(f"{output}: {what}; give the folder that --output names, where logs/ and the videos are")
+    return NoRunError(f"{output}: {what}; give the folder that --output names, where logs/ and the videos are")
 
 
 def read_runs(output: Path) -> list[Run]:
@@ -90,8 +94,10 @@ def read_runs(output: Path) -> list[Run]:
     """
     if not output.is_dir():
         why = "is no folder" if output.exists() else "there is no such folder"
-        raise UnusableError(f"{output}: {why}; give the folder that --output names")
+        raise NoRunError(f"{output}: {why}; give the folder that --output names")
     logs = output / "logs"
+    with suppress(FileNotFoundError):
+        next(logs.iterdir(), None)  # a folder that may not be read is not one without runs
     return [_read_run(logs, file) for file in read_run_files(logs) if file.kept_manifest(logs).exists()]
 
 
@@ -101,15 +107,22 @@ def look(output: Path, runs: Sequence[Run]) -> list[Task]:
     Videos are taken by their records and sizes. What a run with --verify full found corrupt stays so until it is made
     anew. Raises ManifestError.
     """
-    tasks: dict[str, Task] = {}
+    return [task for run, jobs in told(output, runs) for task in survey_only(output, run, jobs)]
+
+
+def told(output: Path, runs: Sequence[Run]) -> list[tuple[Run, list[Job]]]:
+    """What the runs were told to make, each job once, with the last of them that was. Raises ManifestError."""
+    found: list[tuple[Run, list[Job]]] = []
+    taken: set[str] = set()
     seen: list[object] = []
     for run in reversed(runs):
-        told = (run.file.manifest, run.file.manifest_copy, run.file.job_defaults, run.file.conditions)
-        if told not in seen:  # of a Slurm array all are told the same
-            seen.append(told)
-            new = [job for job in run.file.jobs(output / "logs") if job.id not in tasks]
-            tasks |= {task.job.id: task for task in survey_only(output, run, new)}
-    return list(tasks.values())
+        what = (run.file.manifest, run.file.manifest_copy, run.file.job_defaults, run.file.conditions)
+        if what not in seen:  # of a Slurm array all are told the same
+            seen.append(what)
+            jobs = [job for job in run.file.jobs(output / "logs") if job.id not in taken]
+            taken |= {job.id for job in jobs}
+            found.append((run, jobs))
+    return found
 
 
 def survey_only(output: Path, run: Run, jobs: Sequence[Job]) -> list[Task]:
