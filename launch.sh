@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: bash launch.sh [--demo] [FLAGS OF generate.py]
+usage: bash launch.sh [--demo] [--tmux] [FLAGS OF generate.py]
 
 Makes every video of a manifest with two ranks on each GPU, and ends with the verdict. Run it again and only what is
 missing is made. Everything that can be checked is checked before a GPU is touched.
 
   bash launch.sh --demo                                   no GPU, no weights: the whole path on a tiny random model
   bash launch.sh --manifest my/all.jsonl --output out     the real run
+  bash launch.sh --tmux --manifest ...                    the same in tmux, which outlives this terminal: docs/tmux.md
 
 environment (a flag wins):
   WAN_MANIFEST, WAN_OUTPUT     --manifest and --output (default: manifests/all.jsonl, results)
@@ -18,6 +19,7 @@ environment (a flag wins):
   WAN_RANKS_PER_GPU            --ranks-per-gpu (default: 2)
   WAN_NUM_RANKS                ranks on this machine in all (default: as many as its GPUs take, 2 without a GPU)
   WAN_MAX_RESTARTS             restarts of all ranks after a supervisor died (default: 3)
+  WAN_TMUX_SOCKET              another tmux server than the user's own: its name, as for tmux -L
   OMP_NUM_THREADS              CPU threads a rank (default: the cores, shared out)
   PYTHON                       the interpreter to make .venv with (default: python3)
 
@@ -29,14 +31,22 @@ TEXT
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=environment.sh
 source "$here/environment.sh"
+# shellcheck source=tmux.sh
+source "$here/tmux.sh"
 
 # What a run imports; looked for without starting any of it, so that takes no second.
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm)
 
 demo=false
+in_tmux=false
 action=
+flags=()
 for argument in "$@"; do
     case $argument in
+        --tmux)
+            in_tmux=true
+            continue
+            ;;
         --demo) demo=true ;;
         --dry-run | --check | --verdict) action=$argument ;;
         --help | -h)
@@ -48,7 +58,9 @@ for argument in "$@"; do
             exit 0
             ;;
     esac
+    flags+=("$argument")
 done
+set -- "${flags[@]}"
 
 check_count() {  # name, value, smallest allowed
     if ! [[ $2 =~ ^[0-9]{1,4}$ ]] || ((10#$2 < $3)); then
@@ -58,6 +70,15 @@ check_count() {  # name, value, smallest allowed
 }
 check_count WAN_NUM_RANKS "${WAN_NUM_RANKS:-1}" 1
 check_count WAN_MAX_RESTARTS "${WAN_MAX_RESTARTS:-3}" 0
+
+if $in_tmux; then
+    if [[ -n $action ]]; then
+        echo "error: --tmux is for a run; leave it out with $action" >&2
+        exit 2
+    fi
+    find_tmux || exit 2
+    join_session
+fi
 
 # Every step is a process group of its own, so that a signal reaches it once, from here, and a second Ctrl-C ends it all
 # at once: torchrun's agent, its ranks and their workers each die with their parents.
@@ -112,7 +133,7 @@ fi
 # A rank's own, which torchrun sets: left over from somewhere else, they would be taken for this machine's.
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE TORCHELASTIC_RESTART_COUNT
 unset TORCHELASTIC_RUN_ID
-if $demo; then
+if $demo && [[ -z ${WAN_TMUX_RUN:-} ]]; then
     # Into references-demo/ beside this file, where manifests/demo.jsonl looks for them.
     step env -C "$here" "$python" -m wan_ddp references make --demo >&2 || exit 2
 fi
@@ -120,14 +141,25 @@ if [[ -n $action ]]; then
     exec "$python" "$here/generate.py" "$@"
 fi
 
-echo "launch: checking the manifest, references, model, machine and output folder"
-exec {answer}<> <(:)  # a pipe, open at both ends
-step env LOCAL_WORLD_SIZE="${WAN_NUM_RANKS:-1}" "$python" "$here/generate.py" "$@" --check >&"$answer" || exit $?
-read -r -t 1 allowed <&"$answer"
-exec {answer}>&-
-num_ranks=${WAN_NUM_RANKS:-$allowed}
+if [[ -n ${WAN_TMUX_RUN:-} ]]; then  # inside the session: --tmux has checked everything
+    read -r WAN_RUN_ID num_ranks <<<"$WAN_TMUX_RUN"
+    unset WAN_TMUX_RUN
+    trap 'echo "launch: ended with exit code $?; close this with: tmux kill-session -t $main_session" || true' EXIT
+else
+    echo "launch: checking the manifest, references, model, machine and output folder"
+    exec {answer}<> <(:)  # a pipe, open at both ends
+    step env LOCAL_WORLD_SIZE="${WAN_NUM_RANKS:-1}" "$python" "$here/generate.py" "$@" --check >&"$answer" || exit $?
+    read -r -t 1 allowed <&"$answer"
+    exec {answer}>&-
+    num_ranks=${WAN_NUM_RANKS:-$allowed}
+    WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
+fi
+if $in_tmux; then
+    start_session "$WAN_RUN_ID" "$num_ranks" "$@" && exit
+    join_session  # somebody started one at the same moment
+    exit 2
+fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(("$(nproc)" > num_ranks ? "$(nproc)" / num_ranks : 1))}
-WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
 export WAN_RUN_ID WAN_LAUNCH_PID=$$
 
 echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
