@@ -138,6 +138,24 @@ def read_timeline(
     return _parse(result.stdout.decode())
 
 
+def read_rotation(source: Source, *, timeout: float) -> float:
+    """By how many degrees, 0 to 360, players turn the frames that are in the file; `Timeline` has them turned.
+
+    Raises BrokenVideoError for a file that ffmpeg cannot open.
+    """
+    only_this = ["-protocol_whitelist", "file", "-f", source.demuxer, "-i", f"file:{source.path}"]
+    command = ["-v", "info", *only_this, "-map", "0:V:0", "-c", "copy", "-t", "0", "-f", "null", "-"]
+    try:
+        result = _run(command, descriptors=[source.descriptor], timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise BrokenVideoError(f"it could not be opened within {timeout:g} s") from None
+    if result.returncode:
+        raise BrokenVideoError(_damage(result))
+    # ffmpeg has written it as `displaymatrix: rotation of` and as `Display Matrix: rotation of`.
+    found = re.search(rb"^ *display ?matrix: rotation of (-?[\d.]+)", result.stderr, re.MULTILINE | re.IGNORECASE)
+    return float(found[1]) % 360 if found else 0.0
+
+
 def encode(path: str | os.PathLike[str], pixels: memoryview, *, width: int, height: int, fps: float) -> None:
     """Write rgb24 frames as an MP4 of H.264, whatever `path` ends in. The same frames give the same bytes.
 

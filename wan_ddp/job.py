@@ -28,7 +28,7 @@ NEGATIVE_PROMPT = (
 V2V_STRENGTH = 0.75
 MAX_NAME_BYTES = 200
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REF_STEM = re.compile(r"ref_.+_\d+x\d+")
 
 
@@ -41,7 +41,7 @@ def _reference_folder(reference: str, width: int, height: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _file_name(text: str) -> str:
-    bad = text in ("", ".", "..") or "/" in text or "\\" in text or _CONTROL_CHARACTER.search(text)
+    bad = text in ("", ".", "..") or "/" in text or "\\" in text or CONTROL_CHARACTER.search(text)
     if bad or len(text.encode()) > MAX_NAME_BYTES:
         raise ValueError
     return unicodedata.normalize("NFC", text)

@@ -20,8 +20,8 @@ from wan_ddp.job import JOB_FIELDS, Job
 _MAX_FILE_NAME_BYTES = 255 - 55
 _SHOWN_CHARACTERS = 80
 # What the output folder holds besides the categories' folders.
-_TAKEN_NAMES = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
-_SLOWEST_FPS = 1e-6  # an MP4's clock holds 1001 frames of that, and hardly more
+TAKEN_NAMES = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
+SLOWEST_FPS = 1e-6  # an MP4's clock holds 1001 frames of that, and hardly more
 
 _VALIDATOR = TypeAdapter(Job)
 ALLOWED: Mapping[str, str] = {
@@ -181,10 +181,10 @@ def _job(line: dict[str, Any], defaults: Mapping[str, Any], folder: str, shared:
         problems.append(
             f"its output's name {_shown(longest)} has {_num_bytes(longest)} bytes; it may have {_MAX_FILE_NAME_BYTES}"
         )
-    if job.category in _TAKEN_NAMES:
+    if job.category in TAKEN_NAMES:
         problems.append(f"category is {_shown(job.category)}, where the run's own files lie; it must be another name")
-    if job.fps < _SLOWEST_FPS:
-        problems.append(f"fps is {_shown(job.fps)}, too slow for an MP4; it must be {_SLOWEST_FPS:g} or more")
+    if job.fps < SLOWEST_FPS:
+        problems.append(f"fps is {_shown(job.fps)}, too slow for an MP4; it must be {SLOWEST_FPS:g} or more")
     if problems:
         raise _BadFieldsError(*problems)
     return job

@@ -1,27 +1,19 @@
 """References read ahead of need in a child process, where a decoder that crashes, hangs or swells harms nobody.
 
-The child answers in JSON and raw bytes: what has decoded a hostile file is not trusted with pickles. It is started with
-subprocess, not multiprocessing: no second import of the main program, no process beside it, no wait for it at exit.
+The child answers in JSON and raw bytes: what has decoded a hostile file is not trusted with pickles.
 """
 
 import json
-import multiprocessing
-import os
-import resource
-import signal
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 
+from wan_ddp.child import Child, attach, limit_memory
 from wan_ddp.errors import BadInputError, JobError, StorageError
 from wan_ddp.job import Sampling, ShortReference
-from wan_ddp.process import die_with_parent
 from wan_ddp.video import Clip, VideoInfo, read_clip
 
 # The current reference and the next one: 97 MB each at 832x480 and 81 frames.
@@ -49,6 +41,11 @@ class ClipRequest:
     @property
     def num_bytes(self) -> int:
         return self.num_frames * self.height * self.width * 3
+
+    @property
+    def memory_bytes(self) -> int:
+        """The address space that the decoders, and the ffmpeg that they run, need for it at the most."""
+        return _DECODER_BYTES + 2 * self.num_bytes
 
 
 Read = Callable[..., Clip]
@@ -150,19 +147,8 @@ class _Child:
     """The process that reads, seen from its parent."""
 
     def __init__(self, read_function: Read) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
-        # It imports from where the parent does, and not from the working directory, which -c puts first. A numeric
-        # library's threads would each reserve address space, which is limited.
-        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from wan_ddp.reader import serve; serve({theirs.fileno()})"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=os.environ | quiet,
-        )
-        theirs.close()
+        self._process = Child(serve)
+        self._connection = self._process.connection
         self.pid = self._process.pid
         self._connection.send(read_function)
 
@@ -185,19 +171,12 @@ class _Child:
 
     def end(self) -> str:
         """Kill it if it has not ended, and say how it did."""
-        self._connection.close()
-        self._process.kill()
-        status = self._process.wait()
-        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return self._process.end()
 
 
 def serve(descriptor: int) -> None:
     """The child: answer requests until the parent closes the connection."""
-    die_with_parent()
-    # Ctrl-C and a scheduler's SIGTERM reach every process; the parent decides what becomes of this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection = Connection(descriptor)
+    connection = attach(descriptor)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         read_function: Read = connection.recv()
         while True:
@@ -205,7 +184,7 @@ def serve(descriptor: int) -> None:
 
 
 def _answer(connection: Connection, read_function: Read, request: ClipRequest) -> None:
-    _limit_memory(request)
+    limit_memory(request.memory_bytes)
     try:
         clip = read_function(**asdict(request))
     except JobError as error:
@@ -219,10 +198,3 @@ def _answer(connection: Connection, read_function: Read, request: ClipRequest) -
         connection.send_bytes(clip.frames.data.cast("B"))
         return
     connection.send_bytes(json.dumps(header).encode())
-
-
-def _limit_memory(request: ClipRequest) -> None:
-    """Let the decoder, and the ffmpeg that it runs, have no more address space than a clip of this size needs."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = _DECODER_BYTES + 2 * request.num_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

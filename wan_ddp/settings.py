@@ -83,14 +83,20 @@ run it again.
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The settings that these arguments and this environment ask for. Raises UnusableError; `--help` exits with 0."""
     arguments = vars(_parser().parse_args(argv))
-    job_defaults = {name: value for name in SETTING_FIELDS if (value := arguments.pop(f"job_{name}")) is not None}
-    problems = check_defaults(job_defaults)
-    if job_defaults.get("mechanism", "v2v") != "v2v" and "denoising_strength" in job_defaults:
+    job_defaults = take_job_settings(arguments)
+    _fill_in(arguments, environ)
+    return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
+
+
+def take_job_settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The job's settings that were given as flags, taken out of all arguments. Raises UnusableError."""
+    given = {name: value for name in SETTING_FIELDS if (value := arguments.pop(f"job_{name}")) is not None}
+    problems = check_defaults(given)
+    if given.get("mechanism", "v2v") != "v2v" and "denoising_strength" in given:
         problems.append("--denoising-strength goes with --mechanism v2v only; leave it out")
     if problems:
         raise UnusableError("\n".join(f"settings: {problem}" for problem in problems))
-    _fill_in(arguments, environ)
-    return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
+    return given
 
 
 def _fill_in(arguments: dict[str, Any], environ: Mapping[str, str]) -> None:
@@ -144,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(parser)
     _add_references(parser)
     _add_outputs(parser)
-    _add_job_defaults(parser)
+    add_job_settings(parser.add_argument_group("settings for manifest lines that leave them out"))
     _add_actions(parser)
     return parser
 
@@ -296,8 +302,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_job_defaults(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings for manifest lines that leave them out")
+def add_job_settings(group: argparse._ArgumentGroup) -> None:
+    """A flag for each of a job's settings; what is given lands in `job_<field>`, None in the others."""
     kinds: Mapping[type, Any] = {int: int, float: float}
     for name in SETTING_FIELDS:
         default = Job.__dataclass_fields__[name].default
