@@ -7,7 +7,7 @@ cd "$here"
 # shellcheck source=environment.sh
 source ./environment.sh
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm
-    pytest pytest_cov pytest_timeout xdist hypothesis ruff mypy importlinter)
+    pytest pytest_cov pytest_timeout xdist hypothesis jsonschema ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
 
 step() {

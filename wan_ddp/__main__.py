@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from wan_ddp import references
+from wan_ddp import manifest_tools, references
 from wan_ddp.errors import EXIT_UNUSABLE, UnusableError
 from wan_ddp.status import commands as status
 from wan_ddp.wan import commands as checkpoint
@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     references.add_commands(subparsers)
+    manifest_tools.add_commands(subparsers)
     checkpoint.add_commands(subparsers)
     status.add_commands(subparsers)
     arguments = parser.parse_args(argv)

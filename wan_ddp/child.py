@@ -16,9 +16,11 @@ from pathlib import Path
 
 from wan_ddp.process import die_with_parent
 
+_SPARED = (signal.SIGINT, signal.SIGTERM)
+
 
 class Child:
-    """Runs `serve`, a function at the top of a module that begins with `attach`. It ends with the thread that made it."""
+    """Runs `serve`, a module's function that begins with `attach`. It ends with the thread that made it."""
 
     def __init__(self, serve: Callable[[int], None]) -> None:
         self.connection, theirs = multiprocessing.Pipe()
@@ -27,15 +29,24 @@ class Child:
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
         code = f"from {serve.__module__} import {serve.__name__}; {serve.__name__}({theirs.fileno()})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=os.environ | quiet,
-        )
+        # Ctrl-C and a scheduler's SIGTERM reach every process: this one is spared from its first instruction on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SPARED)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | quiet,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """From any thread: whoever waits for its answer gets an EOFError."""
+        self._process.kill()
 
     def end(self) -> str:
         """Kill it if it has not ended, and say how it did."""
@@ -48,12 +59,14 @@ class Child:
 def attach(descriptor: int) -> Connection:
     """In the child: its end of the connection. The parent decides when this process ends, and no signal to all does."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _SPARED:
+        signal.signal(number, signal.SIG_IGN)
     return Connection(descriptor)
 
 
 def limit_memory(num_bytes: int) -> None:
     """Let this process, and what it starts, have no more address space than this each."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard), hard)
+    )

@@ -21,7 +21,7 @@ _MAX_KEPT = 2
 # A crash may be the work of something else, such as the kernel short of memory; two in a row are the file's.
 _MAX_DEATHS = 2
 # Address space for the decoders beside the frames themselves; reading 832x480 takes 0.6 GB and 8K under 4.
-_DECODER_BYTES = 8 * 2**30
+DECODER_BYTES = 8 * 2**30
 _MAX_HEADER_BYTES = 2**20
 _ERRORS: dict[str, type[JobError]] = {"bad_input": BadInputError, "io": StorageError, "error": JobError}
 
@@ -45,7 +45,7 @@ class ClipRequest:
     @property
     def memory_bytes(self) -> int:
         """The address space that the decoders, and the ffmpeg that they run, need for it at the most."""
-        return _DECODER_BYTES + 2 * self.num_bytes
+        return DECODER_BYTES + 2 * self.num_bytes
 
 
 Read = Callable[..., Clip]
