@@ -35,7 +35,7 @@ def list_sets(draw):
     ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(clip_sets(), list_sets())
 def test_every_clip_and_every_list_is_matched_or_told(clips, lists):
     found = match(clips, lists, Collected())

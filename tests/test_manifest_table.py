@@ -129,6 +129,17 @@ def test_a_clip_is_found_in_either_unicode_form_of_its_path(here, form):
         assert job.reference.endswith(unicodedata.normalize(form, "café/étude.mp4"))
 
 
+def test_a_folder_of_the_same_name_is_no_clip_and_a_file_of_another_kind_neither(here):
+    here.write("data/运动/镜头/notes.txt", "x")
+    here.write("data/运动/list.txt", "x")
+    here.write("data/t.csv", f"{HEADER}\n运动,镜头,a\n运动,pan,b\n运动,list.txt,c\n")
+    assert "data/运动/list.txt: it is no clip by its name, which are .3g2, .3gp, .avi" in here.refused("data/t.csv")
+    assert [row[1] for row in rows(here.built("data/t.csv", "--allow-unmatched"))] == [
+        "镜头.mp4",
+        "ref_pan_832x480.mov",
+    ]
+
+
 def test_a_name_that_is_in_two_categories_needs_its_category(here):
     here.clips("data/b/镜头.mp4")
     here.write("data/t.csv", "reference,prompt\n镜头,a\n")
@@ -143,6 +154,15 @@ def test_references_that_are_no_file_and_clips_that_no_row_names_are_listed_with
     assert "data/t.csv:2 and 1 rows more: 镜投: there is no such file; nearest: data/运动/镜头.mp4\n" in said
     assert "data/t.csv:5: zzz: there is no such file\n" in said
     assert rows(here.built("data/t.csv", "--allow-unmatched")) == [("运动", "ref_pan_832x480.mov", 0, "c")]
+
+
+@pytest.mark.parametrize("words", [["data"], ["data/t.csv"], ["data/t.csv", "--clips", "data"]])
+def test_a_category_without_any_row_is_not_passed_over(here, words):
+    here.clips("data/b/x.mp4", "data/b/y.wmv")
+    here.write("data/t.csv", f"{HEADER}\n运动,镜头,a\n运动,pan,b\n")
+    said = here.refused(*words)
+    assert "  data/b/x.mp4: no row names it\n" in said
+    assert "  data/b/y.wmv: .wmv is not read" in said
 
 
 def test_prompts_count_by_the_order_of_a_clips_rows_wherever_they_stand(here):

@@ -167,12 +167,13 @@ def _text(lines: Sequence[tuple[dict[str, Any], str]]) -> str:
 def _lines(entry: Entry, indices: Sequence[int], request: Request) -> list[tuple[dict[str, Any], str]]:
     """The jobs of one clip as the manifest's objects, each with where it comes from."""
     lines = []
+    reference = written(entry.clip.path, request.output)
     for prompt, index in zip(entry.prompts.prompts, indices, strict=True):
         fields = {**request.settings, **prompt.fields}
         for seed in request.seeds or (fields.pop("seed"),):
             job = {
                 "category": entry.clip.category,
-                "reference": written(entry.clip.path, request.output),
+                "reference": reference,
                 "prompt": prompt.text,
                 "prompt_index": index,
                 "seed": seed,
@@ -198,22 +199,24 @@ def written(path: str, output: str) -> str:
 
 def _read_back(lines: Sequence[tuple[dict[str, Any], str]], request: Request) -> list[Job]:
     """The jobs as a run would read them. Its complaints are told of where the lines come from, each once."""
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "manifest.jsonl"
-        try:
-            draft.write_bytes(_text(lines).encode())
-            return read_manifest(draft, {})
-        except UnicodeEncodeError as error:
-            raise UnusableError("a text holds half of a surrogate pair, which is no Unicode; correct it") from error
-        except OSError as error:
-            raise MachineError(f"{draft}: cannot be written: {error.strerror}") from error
-        except ManifestError as error:
-            complaints: dict[str, str] = {}
-            for problem in error.problems:
-                line, _, what = problem.removeprefix(f"{draft}:").partition(": ")
-                complaints.setdefault(what.split(" as line ")[0], lines[int(line) - 1][1])
-            told = [f"{where}: {what}" for what, where in complaints.items()]
-            raise UnusableError("\n".join([*told, f"{shown(request.output)}: no manifest is written"])) from error
+    try:
+        content = _text(lines).encode()
+    except UnicodeEncodeError as error:
+        raise UnusableError("a text holds half of a surrogate pair, which is no Unicode; correct it") from error
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".jsonl") as draft:
+            draft.write(content)
+            draft.flush()
+            return read_manifest(Path(draft.name), {})
+    except OSError as error:
+        raise MachineError(f"a draft of the manifest cannot be written: {error}") from error
+    except ManifestError as error:
+        complaints: dict[str, str] = {}
+        for problem in error.problems:
+            line, _, what = problem.removeprefix(f"{draft.name}:").partition(": ")
+            complaints.setdefault(what.split(" as line ")[0], lines[int(line) - 1][1])
+        told = [f"{where}: {what}" for what, where in complaints.items()]
+        raise UnusableError("\n".join([*told, f"{shown(request.output)}: no manifest is written"])) from error
 
 
 def _sampled(entries: Sequence[Entry], num_references: int, seed: int) -> set[Clip]:

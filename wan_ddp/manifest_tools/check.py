@@ -16,6 +16,8 @@ from wan_ddp.manifest_tools.names import nearest, nfc, shown
 from wan_ddp.manifest_tools.probing import probe_all
 from wan_ddp.manifest_tools.tree import is_clip, list_names
 
+_NUM_WITH_NEAREST = 100  # a folder that is not mounted needs no list of near names a file
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -54,7 +56,9 @@ def check(
 
 
 def _probed(references: Sequence[Use], num_workers: int) -> list[Finding]:
-    findings = {use.path: missing(use, _why_missing(use.path)) for use in references if not os.path.exists(use.path)}
+    gone = [use for use in references if not os.path.exists(use.path)]
+    reasons = [_why_missing(use.path, look=position < _NUM_WITH_NEAREST) for position, use in enumerate(gone)]
+    findings = {use.path: missing(use, why) for use, why in zip(gone, reasons, strict=True)}
     there = [use for use in references if use.path not in findings]
     if there:
         probes = probe_all([use.request for use in there], min(num_workers, len(there)))
@@ -68,10 +72,12 @@ def _probed(references: Sequence[Use], num_workers: int) -> list[Finding]:
     return [findings[use.path] for use in references]
 
 
-def _why_missing(path: str) -> str:
-    """That a file is not there, and what it may be called instead."""
+def _why_missing(path: str, *, look: bool) -> str:
+    """That a file is not there; with `look`, what it may be called instead."""
     if os.path.islink(path):
         return "it is a link to a file that is not there"
+    if not look:
+        return "it is not there"
     folder, name = os.path.split(path)
     names = list_names(folder)
     if same := next((each for each in names if nfc(each) == nfc(name)), None):

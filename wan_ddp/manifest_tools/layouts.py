@@ -11,7 +11,7 @@ from wan_ddp.manifest_tools.folders import Way, collect_each_category, collect_e
 from wan_ddp.manifest_tools.matching import Collected, Unmatched
 from wan_ddp.manifest_tools.names import shown
 from wan_ddp.manifest_tools.table import collect_table
-from wan_ddp.manifest_tools.texts import Table, read_json, read_rows
+from wan_ddp.manifest_tools.texts import read_json, read_rows
 from wan_ddp.manifest_tools.tree import TABLE_SUFFIXES, Tree, walk
 
 Layout = Literal["prompt-json", "prompts-json", "prompts-txt", "table"]
@@ -52,11 +52,11 @@ def collect(source: str, options: Options) -> Collected:
         return _collect_folder(walk(source), options)
     suffix = PurePath(source).suffix.lower()
     if suffix in TABLE_SUFFIXES:
-        return _collect_table(read_rows(source, options.encoding), options, Collected())
+        return _collect_table(source, None, options, Collected())
     if suffix != ".json" and os.path.exists(source):
         raise UnusableError(f"{shown(source)}: is no folder, and no .json, .csv, .tsv or .jsonl file")
     if isinstance(read_json(source, options.encoding), list):
-        return _collect_table(read_rows(source, options.encoding), options, Collected())
+        return _collect_table(source, None, options, Collected())
     _refuse_other_layout(source, "prompt-json", options)
     tree = walk(options.clips or os.path.dirname(source))
     unused = [file for file in tree.prompt_files if tree.path(file) != source]
@@ -81,7 +81,7 @@ def _collect_folder(tree: Tree, options: Options) -> Collected:
     strays = [file for file in tree.prompt_files if file not in placed]
     collected.unmatched += [Unmatched("prompts", shown(tree.path(file)), why) for file in strays]
     if layout == "table":
-        return _collect_table(read_rows(tree.path(files[0]), options.encoding), options, collected)
+        return _collect_table(tree.path(files[0]), tree, options, collected)
     if layout == "prompts-txt":
         if options.clips:
             raise UnusableError("--clips does not go with a folder a video, whose clips lie with their prompts")
@@ -143,10 +143,15 @@ def _clips_tree(tree: Tree, options: Options, collected: Collected) -> Tree:
     return clips
 
 
-def _collect_table(table: Table, options: Options, collected: Collected) -> Collected:
-    _refuse_other_layout(table.name, "table", options)
-    folder = options.clips or os.path.dirname(table.name)
-    return collect_table(table, folder, options.columns, options.category, collected)
+def _collect_table(path: str, tree: Tree | None, options: Options, collected: Collected) -> Collected:
+    """`tree` is the folder that was given, where no file was: then all its clips are to be accounted for."""
+    _refuse_other_layout(path, "table", options)
+    table = read_rows(path, options.encoding)
+    if options.clips is not None:
+        tree = _clips_tree(tree or Tree(options.clips), options, collected)
+    clips = [tree.path(clip) for clip in (*tree.clips, *tree.unusable)] if tree else []
+    folder = tree.root if tree else os.path.dirname(path)
+    return collect_table(table, folder, options.columns, options.category, clips, collected)
 
 
 def _refuse_other_layout(source: str, layout: Layout, options: Options) -> None:

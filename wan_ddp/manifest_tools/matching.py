@@ -9,7 +9,7 @@ from typing import Literal
 from wan_ddp.manifest_tools.names import bare, nearest, nfc, shown, stem
 from wan_ddp.manifest_tools.prompts import PromptList
 
-_NUM_WITH_NEAREST = 200  # looking for near names takes time that grows with the square of their number
+NUM_WITH_NEAREST = 200  # looking for near names takes time that grows with the square of their number
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,12 @@ def _unmatched(
     list_names = {_place(each.category, each.name): each.category for each in lists if each.prompts}
     for clip in clips:
         if clip.category in with_lists:
-            near = _nearest(clip.category, clip.name, list_names) if len(found) < _NUM_WITH_NEAREST else ()
+            near = _nearest(clip.category, clip.name, list_names) if len(found) < NUM_WITH_NEAREST else ()
             found.append(Unmatched("clip", _place(clip.category, clip.name), "", near))
     for each in lists:
         if each.category in with_clips:
             why = "" if each.prompts else "its list of prompts is empty"
-            near = _nearest(each.category, each.name, clip_names) if len(found) < _NUM_WITH_NEAREST else ()
+            near = _nearest(each.category, each.name, clip_names) if len(found) < NUM_WITH_NEAREST else ()
             found.append(Unmatched("prompts", _place(each.category, each.name), why, () if why else near))
     return found
 

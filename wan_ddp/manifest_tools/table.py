@@ -9,11 +9,12 @@ from typing import Any
 
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import JOB_FIELDS, Job
-from wan_ddp.manifest_tools.matching import Clip, Collected, Entry, Unmatched
-from wan_ddp.manifest_tools.names import bare, nearest, nfc, shown, stem
+from wan_ddp.manifest_tools.lookup import Lookup
+from wan_ddp.manifest_tools.matching import NUM_WITH_NEAREST, Clip, Collected, Entry, Unmatched
+from wan_ddp.manifest_tools.names import nearest, nfc, shown
 from wan_ddp.manifest_tools.prompts import Prompt, PromptList, parse_value
 from wan_ddp.manifest_tools.texts import Row, Table
-from wan_ddp.manifest_tools.tree import is_clip, list_names, why_unusable
+from wan_ddp.manifest_tools.tree import why_unusable
 
 _NUMBERS = ("prompt_index", "prompt_number")
 _OWN_COLUMNS = (*JOB_FIELDS, "prompt_number", "prompts")
@@ -31,9 +32,14 @@ class _Line:
 
 
 def collect_table(
-    table: Table, folder: str, columns: Mapping[str, str], category: str | None, collected: Collected
+    table: Table,
+    folder: str,
+    columns: Mapping[str, str],
+    category: str | None,
+    clips: Sequence[str],
+    collected: Collected,
 ) -> Collected:
-    """Rows of one clip need not stand together; their order is that of its prompts.
+    """Rows of one clip need not stand together; their order is that of its prompts. `clips` are known to be there.
 
     `reference` is a path below `folder`, or below its category's folder in it, or absolute; its suffix may be left out.
     """
@@ -44,12 +50,12 @@ def collect_table(
     if unused:
         collected.notes.append(f"columns that are not used: {', '.join(map(shown, unused))}")
     lines = [line for row in table.rows if (line := _line(row, names, collected.problems))]
-    folders = _Folders(folder)
+    lookup = Lookup(folder)
     rows: dict[Clip, list[_Line]] = {}
     missing: dict[tuple[str, str], list[_Line]] = {}
     for line in lines:
         told = line.category or category or ""
-        found = folders.find(line.reference, told)
+        found = lookup.find(line.reference, told)
         if len(found) == 1:
             path = found[0]
             own = nfc(told or PurePath(os.path.dirname(path)).name)
@@ -65,7 +71,7 @@ def collect_table(
             collected.unmatched.append(Unmatched("clip", shown(clip.path), why))
         elif prompts:
             collected.entries.append(Entry(clip, PromptList(clip.category, clip.name, own_lines[0].where, prompts)))
-    collected.unmatched += _alone(folders, rows, missing)
+    collected.unmatched += _alone(lookup, rows, missing, clips)
     read_as = ", ".join(name if name == meaning else f"{name} as {meaning}" for name, meaning in names.items())
     by_folder = "" if category or "category" in names.values() else "; a clip's category is its folder"
     collected.summary = f"layout table: {shown(table.name)} has {len(table.rows)} rows, with {read_as}{by_folder}"
@@ -174,78 +180,31 @@ def _integer(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,30}", value.strip()) else value
 
 
-class _Folders:
-    """Files found by names that may be in another Unicode form, without their suffix, or relative to a category."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._names: dict[str, list[str]] = {}
-
-    def names(self, folder: str) -> list[str]:
-        if folder not in self._names:
-            self._names[folder] = list_names(folder)
-        return self._names[folder]
-
-    def find(self, reference: str, category: str) -> list[str]:
-        """The files that it can mean: none, one, or several that differ in what it leaves out."""
-        for text in dict.fromkeys((reference, reference.replace("\\", "/"))):
-            for starts in ([self._root], self._categories(category)):
-                if found := [path for start in starts for path in self._below(start, text)]:
-                    return found
-        return []
-
-    def around(self, reference: str, category: str) -> list[str]:
-        """The clips that lie where this one would."""
-        starts = (self._root, *self._categories(category))
-        places = dict.fromkeys(os.path.dirname(os.path.join(start, reference)) for start in starts)
-        return [os.path.join(place, name) for place in places for name in self.names(place) if is_clip(name)]
-
-    def _categories(self, category: str) -> list[str]:
-        """The category's folder; where none is told, all there are."""
-        if category:
-            return self.folders(self._root, category)
-        return [path for name in self.names(self._root) if os.path.isdir(path := os.path.join(self._root, name))]
-
-    def folders(self, start: str, name: str) -> list[str]:
-        return [os.path.join(start, each) for each in self.names(start) if nfc(each) == nfc(name)]
-
-    def _below(self, start: str, text: str) -> list[str]:
-        path = os.path.normpath(os.path.join(start, text))
-        if os.path.isfile(path):
-            return [path]
-        *parts, last = [part for part in path.split("/") if part]
-        folders = ["/"]
-        for part in parts:
-            exact = [os.path.join(folder, part) for folder in folders]
-            exact = [folder for folder in exact if os.path.isdir(folder)]
-            folders = exact or [each for folder in folders for each in self.folders(folder, part)]
-        return [os.path.join(folder, name) for folder in folders for name in self._named(folder, last)]
-
-    def _named(self, folder: str, name: str) -> list[str]:
-        names = self.names(folder)
-        same = [each for each in names if nfc(each) == nfc(name)]
-        clips = [each for each in names if is_clip(each)]
-        same = same or [each for each in clips if stem(each) == nfc(name)]
-        wanted = stem(name) if is_clip(name) else nfc(name)
-        return same or [each for each in clips if bare(stem(each)) == bare(wanted)]
-
-
 def _alone(
-    folders: _Folders, rows: Mapping[Clip, Sequence[_Line]], missing: Mapping[tuple[str, str], Sequence[_Line]]
+    lookup: Lookup,
+    rows: Mapping[Clip, Sequence[_Line]],
+    missing: Mapping[tuple[str, str], Sequence[_Line]],
+    clips: Sequence[str],
 ) -> list[Unmatched]:
-    """References that are no file, and clips beside those that are, which no row names."""
-    named = {clip.path for clip in rows}
-    beside = dict.fromkeys(os.path.dirname(path) for path in named)
-    alone = [os.path.join(folder, name) for folder in beside for name in folders.names(folder) if is_clip(name)]
-    alone = [path for path in alone if path not in named]
-    found = [Unmatched("clip", shown(path), "no row names it") for path in alone]
+    """References that are no file, and clips that no row names: known ones, and those beside the ones named."""
+    named = {_real(clip.path) for clip in rows}
+    beside = lookup.videos_beside(clip.path for clip in rows)
+    alone = [path for path in dict.fromkeys((*clips, *beside)) if _real(path) not in named]
+    found = [Unmatched("clip", shown(path), why_unusable(path) or "no row names it") for path in alone]
     for (reference, category), lines in missing.items():
-        places = {PurePath(path).name: path for path in (*folders.around(reference, category), *alone)}
-        near = tuple(shown(places[name]) for name in nearest(PurePath(reference).name, places))
+        near: tuple[str, ...] = ()
+        if len(found) < len(alone) + NUM_WITH_NEAREST:
+            places = {PurePath(path).name: path for path in (*lookup.clips_around(reference, category), *alone)}
+            near = tuple(shown(places[name]) for name in nearest(PurePath(reference).name, places))
         more = f" and {len(lines) - 1} rows more" if len(lines) > 1 else ""
         what = f"{lines[0].where}{more}: {shown(reference)}"
         found.append(Unmatched("prompts", what, "there is no such file", near))
     return found
+
+
+def _real(path: str) -> str:
+    """One path for a file, whichever links its folder is reached by."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
 def _names(table: Table) -> str:

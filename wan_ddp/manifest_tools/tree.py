@@ -53,7 +53,7 @@ def walk(root: str) -> Tree:
         suffix = PurePath(name).suffix.lower()
         if _is_hidden(name):
             tree.hidden.append(relative)
-        elif suffix in VIDEO_SUFFIXES or suffix in UNREAD_SUFFIXES:
+        elif is_video(name):
             if problem := why_unusable(tree.path(relative)):
                 tree.unusable[relative] = problem
             else:
@@ -76,7 +76,13 @@ def why_unusable(path: str) -> str | None:
         return f"{suffix} is not read; encode it anew: ffmpeg -i OLD -an -c:v libx264 -crf 10 NEW.mp4"
     if not os.path.exists(path):
         return "it is a link to a file that is not there" if os.path.islink(path) else "it is not there"
-    return None if os.path.isfile(path) else "it is no file"
+    if not os.path.isfile(path):
+        return "it is no file"
+    return (
+        None
+        if suffix in VIDEO_SUFFIXES
+        else f"it is no clip by its name, which are {', '.join(sorted(VIDEO_SUFFIXES))}"
+    )
 
 
 def list_names(folder: str) -> list[str]:
@@ -89,6 +95,11 @@ def list_names(folder: str) -> list[str]:
 
 def is_clip(name: str) -> bool:
     return PurePath(name).suffix.lower() in VIDEO_SUFFIXES and not _is_hidden(name)
+
+
+def is_video(name: str) -> bool:
+    """Whether the name is a video's, of a kind that is read or not."""
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES | UNREAD_SUFFIXES and not _is_hidden(name)
 
 
 def _is_hidden(name: str) -> bool:
