@@ -1,6 +1,7 @@
 """A thousand random kills over real torchrun, and what is lost by them; the engine is that of tests/chaos.py.
 
-usage: python benchmarks/chaos.py [kills, default 1000] [seed, default 1] [videos, default 400]
+usage: python benchmarks/chaos.py [kills, default 1000] [seed, default 1] [videos, default 400]; Ctrl-C ends it early,
+with the table of what was done until then.
 
 Workers, supervisors, agents and launch.sh are killed, stopped and told to end; the disk is filled; what is published is
 damaged. The model is a stand-in of 20 ms a step, and all the rest the real thing. Needs the right to mount a tmpfs, or
@@ -9,6 +10,7 @@ else fills no disk. About a second a kill.
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +58,13 @@ def main(num_kills: int = 1000, seed: int = 1, num_videos: int = 400) -> int:
     scale = Scale(seed=seed, num_kills=num_kills, num_jobs=num_videos, world_sizes=(2, 3, 4), faults_a_round=(40, 80))
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"faults, journal and outputs: {folder}", flush=True)
-    result = Chaos(folder, scale, say=lambda text: print(text, flush=True)).run()
+    chaos = Chaos(folder, scale, say=lambda text: print(text, flush=True))
+
+    def stop(*_: object) -> None:
+        chaos.is_enough = True
+
+    signal.signal(signal.SIGINT, stop)
+    result = chaos.run()
     show(result, scale)
     return 1 if result.problems else 0
 

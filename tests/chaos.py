@@ -191,6 +191,8 @@ class Chaos:
         self.num_deaths = 0
         """How many attempts may at most be charged for."""
         self.has_small_disk = False
+        self.is_enough = False
+        """Set from outside: no more faults, but the judgement of what there was."""
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._faults_log = folder / "faults.jsonl"
         self._expected: dict[str, str] = {}
@@ -202,7 +204,7 @@ class Chaos:
         self._prepare()
         with self._small_disk():
             number = 0
-            while self.result.num_kills < self.scale.num_kills and not self.result.problems:
+            while not self._has_enough() and not self.result.problems:
                 number += 1
                 self._round(number)
                 self.say(f"round {number}: {self.result.num_kills} kills, {len(self._there())} videos there")
@@ -211,6 +213,9 @@ class Chaos:
             self._last_launch()
         self.result.seconds = time.monotonic() - began
         return self.result
+
+    def _has_enough(self) -> bool:
+        return self.is_enough or self.result.num_kills >= self.scale.num_kills
 
     # What there is to make, and how it should come out.
 
@@ -268,7 +273,7 @@ class Chaos:
         else:
             launches = [self._launch(via=kind, ranks=ranks)]
         for fault in faults:
-            if self.result.num_kills >= self.scale.num_kills or all(launch.is_over() for launch in launches):
+            if self._has_enough() or all(launch.is_over() for launch in launches):
                 break
             self._wait(fault.pause)
             self._apply(fault, launches, draw)
