@@ -289,7 +289,7 @@ TWO = {0: "x", 1: "y"}
 @pytest.mark.parametrize(
     ("odd", "told"),
     [
-        ({0: "x"}, ["1 prompts, and most references of the category have 2"]),
+        ({0: "x"}, ["1 prompts, and others of the category have 2"]),
         ({0: "x", 2: "y"}, ["prompt_index goes up to 2, and there is no 1"]),
         ({1: "x", 2: "y"}, ["prompt_index begins at 1"]),
         ({0: "x", 1: "x"}, ["prompts 0, 1 are the same text"]),
@@ -305,7 +305,7 @@ def test_references_unlike_the_others_are_told(odd, told):
 def test_seeds_that_differ_and_prompts_that_differ_between_seeds_are_told():
     regular = [*reference("p", TWO, (1, 2)), *reference("q", TWO, (1, 2))]
     assert irregularities([*regular, *reference("odd", TWO, (1,))]) == [
-        "a/ref_odd_32x16: seeds 1, and most references of the category have 1, 2"
+        "a/ref_odd_32x16: seeds 1, and others of the category have 1, 2"
     ]
     other = [*reference("odd", TWO, (1,)), *reference("odd", {0: "x", 1: "other"}, (2,))]
     assert irregularities([*regular, *other]) == ["a/ref_odd_32x16: prompt 1 is another text with another seed"]

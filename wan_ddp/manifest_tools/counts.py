@@ -62,9 +62,9 @@ def _irregular(jobs: Sequence[Job], usual: int, usual_seeds: frozenset[int]) -> 
         texts[job.prompt_index][job.prompt] = None
     seeds = frozenset(job.seed for job in jobs)
     if len(texts) != usual:
-        yield f"{len(texts)} prompts, and most references of the category have {usual}"
+        yield f"{len(texts)} prompts, and others of the category have {usual}"
     if seeds != usual_seeds:
-        yield f"seeds {_numbers(seeds)}, and most references of the category have {_numbers(usual_seeds)}"
+        yield f"seeds {_numbers(seeds)}, and others of the category have {_numbers(usual_seeds)}"
     if len(jobs) != len(texts) * len(seeds):
         yield f"{len(jobs)} jobs, and {len(texts)} prompts x {len(seeds)} seeds are {len(texts) * len(seeds)}"
     if gap := next((index for index in range(len(texts)) if index not in texts), None):
