@@ -25,7 +25,7 @@ find_tmux() {
 }
 
 join_session() {  # attaches to a run that goes on, and ends this script; returns when there is none
-    local pane
+    local pane panes
     on_tmux has-session -t "=$main_session" 2>/dev/null || return 0
     pane=$(on_tmux show-options -qv -t "=$main_session:" @wan_pane)
     if [[ -z $pane ]]; then
@@ -33,7 +33,8 @@ join_session() {  # attaches to a run that goes on, and ends this script; return
             "tmux rename-session -t $main_session old" >&2
         exit 2
     fi
-    if ! on_tmux list-panes -s -t "=$main_session:" -F '#{pane_id} #{pane_dead}' | grep -qxF "$pane 0"; then
+    panes=$(on_tmux list-panes -s -t "=$main_session:" -F '#{pane_id} #{pane_dead},')
+    if [[ $panes != *"$pane 0,"* ]]; then
         on_tmux kill-session -t "=$main_session"  # it shows the verdict of a run that has ended
         return 0
     fi

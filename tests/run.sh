@@ -7,7 +7,7 @@ cd "$here"
 # shellcheck source=environment.sh
 source ./environment.sh
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm
-    pytest pytest_cov pytest_timeout xdist hypothesis jsonschema ruff mypy importlinter)
+    rich pynvml pytest pytest_cov pytest_timeout xdist hypothesis jsonschema ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
 
 step() {
@@ -21,7 +21,7 @@ step "lint" "$python" -m ruff check .
 step "types" "$python" -m mypy
 step "layers" "$python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
 if command -v shellcheck >/dev/null; then
-    step "shell" shellcheck -x launch.sh environment.sh tests/run.sh .ci/run
+    step "shell" shellcheck -x launch.sh environment.sh tmux.sh tests/run.sh .ci/run
 else
     echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
 fi

@@ -56,6 +56,14 @@ class Driver(ModuleType):
         return SimpleNamespace(used=int(70.6 * 2**30), total=80 * 2**30)
 
 
+def test_the_stand_in_offers_nothing_that_nvidias_binding_lacks() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    assert issubclass(pynvml.NVMLError, Exception)
+    for name in vars(Driver):
+        if name.startswith("nvml"):
+            assert callable(getattr(pynvml, name))
+
+
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     driver = Driver()

@@ -166,6 +166,9 @@ def test_what_earlier_runs_gave_up_is_to_be_made_while_a_run_tries_it_again(trou
     together = status_json(troubled.output)
     assert [run["run_id"] for run in together["runs"]] == ["run", "again"]
     assert len(together["ranks"]) == 5, "the ranks of all that go on, as of a Slurm array"
+    text = status(troubled.output).stdout
+    assert "node-a: gpu0_process0 #2 loading" in text
+    assert "not begun yet of run again: rank 1\n" in text
 
 
 def test_metrics_are_written_whole_and_every_label_is_quoted(troubled: Finished, tmp_path: Path) -> None:

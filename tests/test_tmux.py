@@ -224,7 +224,7 @@ def test_a_real_run_in_tmux_is_watched_from_a_terminal_and_ends_clean_with_its_s
     assert "\x1b[?1049l" in terminal.raw, "the terminal has its own screen back"
     assert "run the same command again to make the rest" in terminal.said()
     wait_for(lambda: living(experiment) == [])
-    assert tmux.sessions() == set()
+    wait_for(lambda: tmux.sessions() == set())
     [state] = states(experiment)
     assert (state["phase"], state["error"]) == ("stopped", "")
     assert "error: " not in experiment.log(), "that the terminal has gone is no failure"

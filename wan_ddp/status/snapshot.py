@@ -142,8 +142,18 @@ class Snapshot:
         if self.pace:
             del fields["pace"]["seconds_per_cost"]
         fields["categories"] = {name: _count_json(count) for name, count in self.categories.items()}
-        return head | {"complete": self.complete, "exit_code": self.exit_code} | counts | fields
+        seen = head | {"complete": self.complete, "exit_code": self.exit_code} | counts | fields
+        return {name: _rounded(value) for name, value in seen.items()}
 
 
 def _count_json(count: Count) -> dict[str, int]:
     return asdict(count) | {"left": count.left}
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers without digits that mean nothing."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value

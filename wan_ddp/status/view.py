@@ -1,21 +1,16 @@
 """A snapshot as a person reads it, in as many lines as there are: ranks are taken together where they do not fit."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean, median
-from typing import Literal
 
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from wan_ddp.progress import describe_seconds
+from wan_ddp.status.rank_table import Together, grouped, number, rank_table
 from wan_ddp.status.snapshot import Count, RankStatus, Snapshot
-
-Together = Literal["rank", "GPU", "host", "run", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,42 +35,42 @@ _ON_A_SCREEN = (
     Detail("all", 0, 2),
 )
 _MIN_TROUBLES = 2  # a rank that is gone is named on the smallest screen
-_NARROW = 100
 _NAME_CELLS = 24
 _BESIDE_A_BAR = _NAME_CELLS + 30
 _MAX_BAR_CELLS = 50
-_MIN_VIDEO_CELLS = 14
-# What goes first where a row is too long for its video.
-_LEAST_WANTED = ("lost", "try", "per h", "retries")
-_SHORT = {"waiting for the disk": "no room"}
 
 
 def fitted(snapshot: Snapshot, console: Console, height: int) -> RenderableType:
-    """The most detailed view that fits the console's width and `height` lines, or else the least detailed one."""
-    view: RenderableType = ""
+    """The most detailed view that fits the console's width and `height` lines."""
     for detail in _ON_A_SCREEN:
-        if len(_grouped(snapshot.ranks, detail.together)) > height:
-            continue
-        view = render(snapshot, detail, console.width)
-        if len(console.render_lines(view)) <= height:
-            break
-    return view
+        if len(grouped(snapshot.ranks, detail.together)) < height:
+            view = render(snapshot, detail, console.width)
+            if len(console.render_lines(view)) <= height:
+                return view
+    return _summary(snapshot, console.width)
 
 
 def scrolled(snapshot: Snapshot, console: Console) -> RenderableType:
     """A view for a terminal that scrolls: everything, but no more rows for ranks than it has lines."""
     for detail in _ON_A_SCREEN:
-        if len(_grouped(snapshot.ranks, detail.together)) <= console.height:
+        if len(grouped(snapshot.ranks, detail.together)) <= console.height:
             return render(snapshot, Detail(detail.together, None, None), console.width)
     return render(snapshot, _ON_A_SCREEN[-1], console.width)
 
 
 def render(snapshot: Snapshot, detail: Detail, width: int) -> RenderableType:
-    parts: list[RenderableType] = [_head(snapshot), _bars(snapshot, detail, width), _pace(snapshot)]
+    parts: list[RenderableType] = [*_head(snapshot), _bars(snapshot, detail, width), _pace(snapshot)]
     if snapshot.ranks and snapshot.state != "ended":
-        parts += ["", _ranks(snapshot, detail, width)]
+        parts += ["", rank_table(snapshot, detail.together, width)]
     parts += [*_troubles(snapshot, detail), *_lists(snapshot, detail), *_advice(snapshot)]
     return Group(*parts)
+
+
+def _summary(snapshot: Snapshot, width: int) -> RenderableType:
+    """For a pane of a few lines, the most important one first."""
+    [head, *_], table = _head(snapshot), _bar_table(snapshot.total.expected, width)
+    table.add_row(Text("all", style="bold"), *_bar(snapshot.total))
+    return Group(head, _pace(snapshot), *(_line(line, "red") for line in _describe_gone(snapshot)), table)
 
 
 def one_line(snapshot: Snapshot) -> str:
@@ -89,7 +84,7 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _head(snapshot: Snapshot) -> RenderableType:
+def _head(snapshot: Snapshot) -> list[RenderableType]:
     total = snapshot.total
     word, style = {
         "running": ("running", "bold"),
@@ -100,25 +95,29 @@ def _head(snapshot: Snapshot) -> RenderableType:
         word, style = ("complete" if snapshot.state == "ended" else "complete, and about to end"), "bold green"
     head = f"{word}: {total.verified} of {total.expected} videos verified"
     counts = [(total.failed, "failed"), (total.left, "to be made")]
-    more = [f"{number} {what}" for number, what in counts if number]
+    more = [f"{how_many} {what}" for how_many, what in counts if how_many]
     runs = snapshot.runs
-    run = f"run {runs[0].run_id}" if len(runs) == 1 else f"{len(runs)} runs"
+    run = f"run {runs[0].run_id}"
+    if len(runs) > 1:
+        run = "runs " + ", ".join(f"#{place} {run.run_id}" for place, run in enumerate(runs, 1))
     models = ", ".join(dict.fromkeys(run.model for run in runs))
     noise = " (random weights: noise)" if any(run.random_weights for run in runs) else ""
-    return Group(
-        _line(", ".join([head, *more]), style),
-        _line(f"{run} on {models}{noise}, {snapshot.output}", "dim"),
-        "",
-    )
+    about = f"{run} on {models}{noise}, {snapshot.output}"
+    return [_line(", ".join([head, *more]), style), _line(about, "dim"), ""]
+
+
+def _bar_table(num_expected: int, width: int) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=_NAME_CELLS)
+    table.add_column(width=max(4, min(width - _BESIDE_A_BAR, _MAX_BAR_CELLS)))
+    for longest in (f"{num_expected}/{num_expected}", "100%"):
+        table.add_column(no_wrap=True, justify="right", min_width=len(longest))
+    table.add_column(no_wrap=True, style="red")
+    return table
 
 
 def _bars(snapshot: Snapshot, detail: Detail, width: int) -> RenderableType:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=_NAME_CELLS)
-    table.add_column(width=max(10, min(width - _BESIDE_A_BAR, _MAX_BAR_CELLS)))
-    for _ in range(2):
-        table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, style="red")
+    table = _bar_table(snapshot.total.expected, width)
     # What goes on is of more interest than what is through.
     names = sorted(snapshot.categories, key=lambda name: snapshot.categories[name].left == 0)
     shown = [name for name in snapshot.categories if name in names[: detail.num_categories]]
@@ -146,165 +145,44 @@ def _describe_pace(snapshot: Snapshot) -> str:
     pace = snapshot.pace
     if pace is None:
         return "no video yet"
-    measured = f"{_number(pace.seconds_per_video)} s a video, the median of {pace.num_measured}"
+    measured = f"{number(pace.seconds_per_video)} s a video, the median of {pace.num_measured}"
     parts = [f"{measured} in {pace.basis}" if pace.basis == "this run" else f"{measured} {pace.basis}"]
     if snapshot.state != "ended":
         if snapshot.videos_per_hour:
-            parts.insert(0, f"{_number(snapshot.videos_per_hour)} videos/h")
+            parts.insert(0, f"{number(snapshot.videos_per_hour)} videos/h")
         if snapshot.seconds_left is not None:
             parts.insert(0, f"{describe_seconds(snapshot.seconds_left)} left")
     return ", ".join(parts)
 
 
-def _ranks(snapshot: Snapshot, detail: Detail, width: int) -> RenderableType:
-    """A row for each rank or group; the last column, what a rank makes or a group does, takes the room that is left."""
-    groups = _grouped(snapshot.ranks, detail.together)
-    several_hosts = len({rank.host for rank in snapshot.ranks}) > 1
-    narrow = width < _NARROW
-    columns = {
-        "": [_label(group, detail.together, several_hosts, narrow) for group in groups],
-        "does": [_does(group[0]) if detail.together == "rank" else "" for group in groups],
-        "step": [_step(group) for group in groups],
-        "try": [_attempt(group) for group in groups],
-        "s/step": [_median(rank.seconds_per_step for rank in group) for group in groups],
-        "per h": [_sum(rank.videos_per_hour for rank in group if rank.state == "alive") for group in groups],
-        "made": [str(sum(rank.done for rank in group)) for group in groups],
-        "retries": [_count(rank.retries for rank in group) for group in groups],
-        "failed": [_count(rank.failed for rank in group) for group in groups],
-        "lost": [_count(rank.lost for rank in group) for group in groups],
-        "GPU use": [_gpu(group, narrow) for group in groups],
-    }
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    for name in _LEAST_WANTED:
-        if _room(columns, width) < _MIN_VIDEO_CELLS:
-            columns.pop(name, None)
-    room = _room(columns, width)
-    if detail.together == "rank":
-        last, cells = "video", [_video(group[0].job, room) for group in groups]
-    else:
-        last, cells = "does", [_do(group) for group in groups]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for name, column in columns.items():
-        justify: JustifyMethod = "left" if name in ("", "does", "GPU use") else "right"
-        table.add_column(name, no_wrap=True, min_width=_cells([name, *column]), justify=justify)
-    table.add_column(last if any(cells) else "", no_wrap=True, overflow="ellipsis")
-    for row, group in zip(zip(*columns.values(), cells, strict=True), groups, strict=True):
-        table.add_row(*row, style="red" if any(rank.state in ("silent", "dead") for rank in group) else "")
-    return table
-
-
-def _room(columns: Mapping[str, Sequence[str]], width: int) -> int:
-    """What a row has left beside its columns and the gaps between."""
-    return width - sum(_cells([name, *cells]) + 1 for name, cells in columns.items())
-
-
-def _cells(texts: Iterable[str]) -> int:
-    return max(map(cell_len, texts))
-
-
-def _grouped(ranks: Sequence[RankStatus], together: Together) -> list[list[RankStatus]]:
-    keys: dict[Together, Callable[[RankStatus], object]] = {
-        "rank": id,
-        "GPU": lambda rank: (rank.run_id, rank.host, rank.gpu),
-        "host": lambda rank: (rank.run_id, rank.host),
-        "run": lambda rank: rank.run_id,
-        "all": lambda rank: None,
-    }
-    groups: dict[object, list[RankStatus]] = {}
-    for rank in ranks:
-        groups.setdefault(keys[together](rank), []).append(rank)
-    return list(groups.values())
-
-
-def _label(group: Sequence[RankStatus], together: Together, several_hosts: bool, narrow: bool) -> str:
-    first = group[0]
-    names = {
-        "rank": first.name.replace("process", "proc") if narrow else first.name,
-        "GPU": f"gpu{first.gpu}: {_ranks_of(group)}",
-        "host": f"{first.host}: {_ranks_of(group)}",
-        "run": f"{first.run_id}: {_ranks_of(group)}",
-        "all": _ranks_of(group),
-    }
-    return f"{first.host}: {names[together]}" if together in ("rank", "GPU") and several_hosts else names[together]
-
-
-def _ranks_of(group: Sequence[RankStatus]) -> str:
-    return f"{len(group)} rank{'s' * (len(group) != 1)}"
-
-
-def _do(group: Sequence[RankStatus]) -> str:
-    return ", ".join(f"{number} {what}" for what, number in Counter(map(_does, group)).most_common())
-
-
-def _does(rank: RankStatus) -> str:
-    if rank.state in ("silent", "dead"):
-        return rank.state
-    return (rank.part or "begins") if rank.phase == "working" else _SHORT.get(rank.phase, rank.phase)
-
-
-def _step(group: Sequence[RankStatus]) -> str:
-    [first, *others] = group
-    return f"{first.step}/{first.num_steps}" if first.job and not others else ""
-
-
-def _attempt(group: Sequence[RankStatus]) -> str:
-    return str(group[0].attempt) if len(group) == 1 and group[0].job and group[0].attempt > 1 else ""
-
-
-def _median(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return _number(median(known)) if known else ""
-
-
-def _sum(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return _number(sum(known)) if known else ""
-
-
-def _count(values: Iterable[int]) -> str:
-    total = sum(values)
-    return str(total) if total else ""
-
-
-def _gpu(group: Sequence[RankStatus], narrow: bool) -> str:
-    """Of one GPU its use and memory, of several the mean and the largest."""
-    busy = [rank.gpu_utilization for rank in group if rank.gpu_utilization is not None]
-    memory = [rank.gpu_memory_gib for rank in group if rank.gpu_memory_gib is not None]
-    shown = [f"{mean(busy):.0f}%"] if busy else []
-    if memory:
-        shown.append(f"{max(memory):.0f}{'G' if narrow else ' GiB'}")
-    return " ".join(shown)
-
-
-def _video(job_id: str | None, room: int) -> str:
-    """The id, or `pan s42 p0` for `camera_motion/ref_pan_832x480/seed_42_prompt_0` where there is no room for it."""
-    if job_id is None or cell_len(job_id) <= room:
-        return job_id or ""
-    _, folder, video = job_id.split("/")
-    name = folder.removeprefix("ref_").rpartition("_")[0] or folder
-    numbers = video.replace("seed_", " s").replace("_prompt_", " p")
-    if cell_len(name + numbers) > room:
-        name = set_cell_size(name, max(room - cell_len(numbers) - 1, 0)).rstrip() + "…"
-    return name + numbers
-
-
 def _troubles(snapshot: Snapshot, detail: Detail) -> Iterator[RenderableType]:
-    early = [f"{_who(rank)} ended early: {rank.error}" for rank in snapshot.ranks if rank.error]
+    early = [f"{_who(rank, snapshot)} ended early: {rank.error}" for rank in snapshot.ranks if rank.error]
     limit = None if detail.num_listed is None else max(detail.num_listed, _MIN_TROUBLES)
-    yield from _listed("", [*_describe_gone(snapshot), *early], limit, "red")
+    yield from _listed("", [*_describe_gone(snapshot), *early, *_describe_absent(snapshot)], limit, "red")
 
 
 def _describe_gone(snapshot: Snapshot) -> list[str]:
     return [
-        f"{_who(rank)} is silent for {describe_seconds(rank.silent_seconds)}"
+        f"{_who(rank, snapshot)} is silent for {describe_seconds(rank.silent_seconds)}"
         if rank.state == "silent"
-        else f"{_who(rank)} is dead: its process ended without a word"
+        else f"{_who(rank, snapshot)} is dead: its process ended without a word"
         for rank in snapshot.gone
     ]
 
 
-def _who(rank: RankStatus) -> str:
-    return f"rank {rank.rank} ({rank.name} on {rank.host})"
+def _describe_absent(snapshot: Snapshot) -> Iterator[str]:
+    """A rank that never came writes nothing: it is known by the numbers that are missing."""
+    for run in snapshot.runs:
+        begun = {rank.rank for rank in snapshot.ranks if rank.run_id == run.run_id}
+        absent = [str(rank) for rank in range(run.world_size) if rank not in begun]
+        if run.state != "ended" and absent:
+            of_run = f" of run {run.run_id}" if len(snapshot.runs) > 1 else ""
+            yield f"not begun yet{of_run}: rank{'s' * (len(absent) > 1)} {', '.join(absent)}"
+
+
+def _who(rank: RankStatus, snapshot: Snapshot) -> str:
+    run = f" of run {rank.run_id}" if len(snapshot.runs) > 1 else ""
+    return f"rank {rank.rank}{run} ({rank.name} on {rank.host})"
 
 
 def _lists(snapshot: Snapshot, detail: Detail) -> Iterator[RenderableType]:
@@ -356,8 +234,3 @@ def _advice(snapshot: Snapshot) -> Iterator[RenderableType]:
         yield _line("what failed stays given up; --retry-failed tries it again")
     if snapshot.total.left:
         yield _line("run the same command again to make the rest")
-
-
-def _number(value: float) -> str:
-    """Three digits that count: 0.0123, 1.23, 12.3, 123, 1234."""
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
