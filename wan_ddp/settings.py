@@ -82,7 +82,12 @@ run it again.
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The settings that these arguments and this environment ask for. Raises UnusableError; `--help` exits with 0."""
-    arguments = vars(_parser().parse_args(argv))
+    return from_flags(vars(_parser().parse_args(argv)), environ)
+
+
+def from_flags(arguments: dict[str, Any], environ: Mapping[str, str]) -> Settings:
+    """The settings of parsed flags, by name (see `add_flags`), and of this environment. Raises UnusableError."""
+    arguments = dict(arguments)
     job_defaults = take_job_settings(arguments)
     _fill_in(arguments, environ)
     return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
@@ -146,13 +151,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_flags(parser)
+    _add_actions(parser)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what a run makes, and how: for every command that speaks of one."""
     _add_run(parser)
     _add_model(parser)
     _add_references(parser)
     _add_outputs(parser)
     add_job_settings(parser.add_argument_group("settings for manifest lines that leave them out"))
-    _add_actions(parser)
-    return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
