@@ -20,7 +20,10 @@ from wan_ddp.job import JOB_FIELDS, Job
 _MAX_FILE_NAME_BYTES = 255 - 55
 _SHOWN_CHARACTERS = 80
 # What the output folder holds besides the categories' folders.
-TAKEN_NAMES = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
+TAKEN_NAMES = (
+    *("logs", "report.json", "missing.jsonl", "pilot.json"),
+    *(".claims", ".references.json", ".records.index", ".write-check"),
+)
 SLOWEST_FPS = 1e-6  # an MP4's clock holds 1001 frames of that, and hardly more
 
 _VALIDATOR = TypeAdapter(Job)

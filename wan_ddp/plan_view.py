@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from wan_ddp.errors import EXIT_COMPLETE
-from wan_ddp.estimate import GIB_PER_RANK, estimate
+from wan_ddp.estimate import GIB_PER_RANK, Estimate, ModelSize, estimate
 from wan_ddp.job import Job
+from wan_ddp.pilot import FILE_NAME, Pilot, fitting_pilot
 from wan_ddp.plan import num_references, plan
 from wan_ddp.preflight import look_only
 from wan_ddp.progress import describe_seconds
@@ -17,13 +18,13 @@ from wan_ddp.survey import Task, missing_references
 
 def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     """Print the plan; a plan has no bad outcome."""
-    tasks, model_known = look_only(settings, jobs)
+    tasks, identity = look_only(settings, jobs)
     by_id = {task.job.id: task for task in tasks}
     shards = [[by_id[job.id] for job in shard] for shard in plan(jobs, settings.world_size)]
     if settings.json:
         print(plan_json(shards, settings.ranks_per_gpu))
     else:
-        print(plan_text(shards, settings, model_known=model_known))
+        print(plan_text(shards, settings, identity))
     return EXIT_COMPLETE
 
 
@@ -45,16 +46,16 @@ def plan_json(shards: Sequence[Sequence[Task]], ranks_per_gpu: int) -> str:
     return json.dumps(plan, ensure_ascii=False)
 
 
-def plan_text(shards: Sequence[Sequence[Task]], settings: Settings, *, model_known: bool) -> str:
-    """A table of ranks, what is done, what is missing, and estimates."""
+def plan_text(shards: Sequence[Sequence[Task]], settings: Settings, identity: str | None) -> str:
+    """A table of ranks, what is done, what is missing, and estimates; `identity` of the model, if it is known."""
     tasks = [task for shard in shards for task in shard]
     categories = list(dict.fromkeys(task.job.category for task in tasks))
     header = ["rank", "GPU", "process", "videos", "done", *categories, "references"]
     rows = [_row(rank, shard, categories, settings.ranks_per_gpu) for rank, shard in enumerate(shards)]
     totals = ["all", "", "", *map(str, [sum(int(row[column]) for row in rows) for column in range(3, len(header))])]
     lines = [*_table([header, *rows, totals]), ""]
-    lines += _state_lines(tasks, model_known)
-    lines += _estimate_lines(shards, settings)
+    lines += _state_lines(tasks, model_known=identity is not None)
+    lines += _estimate_lines(shards, settings, identity)
     missing = missing_references(task.job for task in tasks)
     if missing:
         lines += ["", f"{len(missing)} references do not exist:", *(f"  {reference}" for reference in missing)]
@@ -82,7 +83,7 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _state_lines(tasks: Sequence[Task], model_known: bool) -> list[str]:
+def _state_lines(tasks: Sequence[Task], *, model_known: bool) -> list[str]:
     states = Counter(task.finding.state for task in tasks)
     done = f"{states['verified']} of {len(tasks)} videos are done"
     rest = [f"{states[state]} {state}" for state in ("failed", "corrupt", "changed") if states[state]]
@@ -95,16 +96,32 @@ def _state_lines(tasks: Sequence[Task], model_known: bool) -> list[str]:
     return lines
 
 
-def _estimate_lines(shards: Sequence[Sequence[Task]], settings: Settings) -> list[str]:
-    to_do = [[task.job for task in shard if task.is_to_do(settings, None)] for shard in shards]
-    if not any(to_do):
+def _estimate_lines(shards: Sequence[Sequence[Task]], settings: Settings, identity: str | None) -> list[str]:
+    num_to_do = sum(task.is_to_do(settings, None) for shard in shards for task in shard)
+    if not num_to_do:
         return ["nothing is left to do"]
-    measured = [task.finding.seconds for shard in shards for task in shard if task.finding.seconds]
+    pilot, why_not = fitting_pilot(settings, identity, len(shards))
+    expected = forecast(shards, settings, pilot)
     num_gpus = -(-len(shards) // settings.ranks_per_gpu)
-    expected = estimate(to_do, num_gpus, measured)
+    memory = f"{GIB_PER_RANK * settings.ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)"
+    if pilot and pilot.gpu_gib is not None:
+        memory = f"{pilot.gpu_gib:.1f} GiB on the fullest GPU (the pilot)"
     return [
-        f"estimates for the {sum(map(len, to_do))} videos to do, on {num_gpus} GPUs:",
+        f"estimates for the {num_to_do} videos to do, on {num_gpus} GPUs:",
         f"  time    {describe_seconds(expected.seconds)} ({expected.basis})",
         f"  disk    {expected.num_bytes / 1e9:.1f} GB",
-        f"  memory  {GIB_PER_RANK * settings.ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)",
+        f"  memory  {memory}",
+        *([f"{FILE_NAME} does not count: {why_not}"] if why_not else []),
     ]
+
+
+def forecast(
+    shards: Sequence[Sequence[Task]], settings: Settings, pilot: Pilot | None, size: ModelSize | None = None
+) -> Estimate:
+    """What the rest of a run will take: by the videos that it has made, else by a pilot, else by an H100."""
+    tasks = [task for shard in shards for task in shard]
+    done = [task for task in tasks if task.finding.state == "verified" and task.finding.seconds]
+    made = [(task.job, task.finding.seconds) for task in done]
+    to_do = [[task.job for task in shard if task.is_to_do(settings, None)] for shard in shards]
+    num_gpus = -(-len(shards) // settings.ranks_per_gpu)
+    return estimate(to_do, num_gpus, made, pilot.samples() if pilot else None, size)

@@ -64,15 +64,15 @@ def look_again(settings: Settings, ready: Ready) -> list[Task]:
     return look(settings, [task.job for task in ready.tasks], ready.outputs, ready.conditions)
 
 
-def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], bool]:
-    """The same for a dry run: nothing is written and no reference read; also says whether the model is known."""
+def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], str | None]:
+    """The same for a dry run: nothing is written and no reference read; and the model's identity, if it is known."""
     try:
         identity = find_checkpoint(settings.model_dir).identity
     except ModelError:
         identity = None
     conditions = settings.conditions(identity)
     digests = ReferenceDigests(digests_path(settings))
-    return survey(jobs, Outputs(settings.output), digests, conditions, read_references=False), identity is not None
+    return survey(jobs, Outputs(settings.output), digests, conditions, read_references=False), identity
 
 
 def digests_path(settings: Settings) -> Path:
@@ -111,6 +111,11 @@ def count_gpus() -> int:
 
 
 def show_num_ranks(settings: Settings, ready: Ready) -> int:
-    """Print how many ranks this machine takes: two (or --ranks-per-gpu) a GPU, or so many on the CPU in all."""
-    print(settings.ranks_per_gpu * max(ready.num_gpus, 1))
+    """Print how many ranks this machine takes."""
+    print(num_ranks(settings, ready.num_gpus))
     return EXIT_COMPLETE
+
+
+def num_ranks(settings: Settings, num_gpus: int) -> int:
+    """How many ranks a machine takes: two (or --ranks-per-gpu) a GPU, or so many on the CPU in all."""
+    return settings.ranks_per_gpu * max(num_gpus, 1)
