@@ -17,7 +17,7 @@ from wan_ddp.conclude import read_verdict
 from wan_ddp.errors import EXIT_UNUSABLE, Stopped, UnusableError
 from wan_ddp.manifest import read_manifest
 from wan_ddp.plan_view import show_plan
-from wan_ddp.preflight import check, show_num_ranks
+from wan_ddp.preflight import check
 from wan_ddp.rank import Rank
 from wan_ddp.run import run
 from wan_ddp.settings import parse
@@ -35,10 +35,11 @@ def main(argv: Sequence[str]) -> int:
         if settings.action == "dry-run":
             return show_plan(settings, jobs)
         rank = Rank.from_env(os.environ, settings.ranks_per_gpu)
-        ready = check(settings, jobs, rank)
         if settings.action == "check":
-            return show_num_ranks(settings, ready)
-        return run(settings, rank, ready, os.environ, signals)
+            from wan_ddp.doctor.brief import check_in_short  # only here: a plan does without it, and so do the ranks
+
+            return check_in_short(settings, jobs, rank, os.environ)
+        return run(settings, rank, check(settings, jobs, rank), os.environ, signals)
     except UnusableError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
