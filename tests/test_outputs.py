@@ -361,6 +361,37 @@ def test_a_link_that_leads_to_itself_is_told_and_replaced(
     assert state(outputs, full=True) == "verified"
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_nothing_is_written_or_removed_where_a_link_leads_out_of_the_folder(
+    outputs: Outputs, tmp_path: Path, depth: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    inputs = inputs_of(JOB)
+    link = outputs.root.joinpath(*Path(JOB.id).parts[:depth])
+    inside = elsewhere / outputs.video(JOB).parent.relative_to(link)
+    inside.mkdir(parents=True)
+    (inside / outputs.steps(JOB).name).touch()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(JobError, match="a symbolic link leads out of the output folder"):
+        outputs.prepare(JOB)
+    outputs.discard_steps(JOB)
+    outputs.record_failure(JOB, Failure(fingerprint(inputs), "error", "error", 1, "run"))
+    assert "a symbolic link leads out of the output folder" in caplog.text
+    assert sorted(elsewhere.rglob("*")) == before
+    finding = outputs.inspect(JOB, inputs)
+    assert finding.state == "corrupt"
+    assert "leads out" in finding.why
+
+
+def test_a_link_that_stays_in_the_output_folder_is_followed(outputs: Outputs) -> None:
+    (outputs.root / "there").mkdir(parents=True)
+    (outputs.root / JOB.category).symlink_to("there")
+    outputs.prepare(JOB)
+    assert state(outputs) == "missing"
+
+
 def test_an_output_folder_is_made_and_holds_nothing_but_its_logs_after_the_check(outputs: Outputs) -> None:
     outputs.check_usable()
     outputs.check_usable()

@@ -1,10 +1,12 @@
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,32 @@ def misbehave(path, **settings):
     if name.startswith("hang"):
         time.sleep(1000)
     return clip
+
+
+ANSWERS = {
+    "garbage": [b"\xff{"],
+    "list": [b"[1]"],
+    "kind": [b'{"error": "", "kind": "of_its_own"}'],
+    "short": [b'{"source": {}}', b"too little"],
+    "long": [b'{"source": {}}', bytes(10**6)],
+    "source": [b'{"source": {"surprise": 1}}', bytes(5 * 32 * 16 * 3)],
+}
+
+
+def talk_nonsense(path, **settings):
+    """Answers in the place of the reader, as a file that takes its decoder over might."""
+    fds = [path.name for path in Path("/proc/self/fd").iterdir()]
+    for message in ANSWERS.get(Path(path).stem.partition("-")[0], []):
+        [socket] = [int(fd) for fd in fds if is_socket(int(fd))]
+        Connection(os.dup(socket)).send_bytes(message)
+    return make_clip(path, **settings)
+
+
+def is_socket(descriptor):
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def signal_itself(path, **settings):
@@ -169,6 +197,15 @@ def test_a_clip_that_crashes_its_decoder_is_bad_input_and_the_next_is_read(tmp_p
                 reader.read(request(tmp_path / "crash-1"))
         assert (reader.read(request(tmp_path / "clip-2")).frames == 2).all()
     assert times_read(tmp_path / "crash-1") == 2
+
+
+@pytest.mark.parametrize("name", ["garbage", "list", "kind", "short", "long", "source"])
+def test_a_decoder_that_answers_nonsense_costs_its_own_clip_alone(tmp_path, name):
+    path = tmp_path / f"{name}-1"
+    with ReferenceReader(talk_nonsense) as reader:
+        with pytest.raises(BadInputError, match="it crashes its decoder"):
+            reader.read(request(path))
+        assert reader.read(request(tmp_path / "good-7")).frames.max() == 7
 
 
 def test_a_single_crash_is_not_held_against_the_clip(tmp_path):

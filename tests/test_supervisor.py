@@ -1,5 +1,6 @@
 """Workers that fail, die and hang cost the task in their hands and nothing else. Real processes, started and killed."""
 
+import errno
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from factories import fill, make_job
 from stand_in_worker import StandIn
 
 from wan_ddp.backlog import Backlog, State
-from wan_ddp.claims import Claims
+from wan_ddp.claims import Claim, Claims
 from wan_ddp.errors import Stopped
 from wan_ddp.gpu_share import GpuShare
 from wan_ddp.heartbeat import Heartbeat, RankState
@@ -293,6 +294,24 @@ def test_out_of_memory_is_tried_once_more_alone_with_offload_and_then_given_up(r
     assert (failure.kind, failure.attempts) == ("out_of_memory", 2)
 
 
+def test_a_task_for_which_no_worker_starts_with_offload_is_given_up_and_the_rank_goes_on(
+    rank: Rank, tmp_path: Path
+) -> None:
+    gpu = GpuShare(tmp_path, "0")
+    rank.work("fail:out_of_memory", "publish", "publish", loads=["load", "die", "die", "die"], gpu=gpu)
+    assert rank.counts == (2, 1)
+    failure = rank.finding(0, "fail:out_of_memory").failure
+    assert failure is not None
+    assert failure.kind == "out_of_memory"
+    assert "no worker starts with CPU offload (worker_died)" in failure.error
+
+
+def test_a_gpu_that_fails_while_a_worker_loads_alone_is_not_held_against_the_task(rank: Rank, tmp_path: Path) -> None:
+    with pytest.raises(RankEndedError, match=r"no worker starts \(gpu\)"):
+        rank.work("fail:out_of_memory", loads=["load", *["fail:gpu"] * 3], gpu=GpuShare(tmp_path, "0"))
+    assert rank.history(0, "fail:out_of_memory") == ("out_of_memory", "released")
+
+
 def test_the_worker_is_a_plain_one_again_after_a_task_that_needed_the_gpu_alone(rank: Rank, tmp_path: Path) -> None:
     rank.work("fail:out_of_memory publish", "die publish", gpu=GpuShare(tmp_path, "0"))
     assert rank.orders == [0, 1, 0, 1]
@@ -347,6 +366,92 @@ def test_trouble_with_what_a_task_reads_is_tried_again_later_and_charged(rank: R
     failure = rank.finding(0, "fail:io").failure
     assert failure is not None
     assert (failure.kind, failure.attempts) == ("io", 2)
+
+
+def test_a_task_is_in_no_other_ranks_hands_while_it_waits_for_what_it_reads(rank: Rank) -> None:
+    found: list[object] = []
+
+    def try_it_meanwhile() -> None:
+        with Claims(rank.outputs.claims, run_id="other", rank=1) as other:
+            assert comes_true(lambda: rank.heart.state.phase == "waiting for the disk")
+            found.append(other.claim(rank.task(0, "fail:io publish").key, 3))
+
+    thread = threading.Thread(target=try_it_meanwhile)
+    thread.start()
+    rank.work("fail:io publish", "publish", io_pause=1.0)
+    thread.join()
+    assert found == ["held"]
+    assert rank.counts == (2, 0)
+
+
+def test_a_file_server_that_is_away_costs_few_tasks_an_attempt(rank: Rank) -> None:
+    started = time.monotonic()
+    rank.work(*["fail:io publish"] * 4, io_pause=0.3)
+    assert time.monotonic() - started > 4 * 0.3, "a pause after each, whichever task is next"
+    assert rank.counts == (4, 0)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """Have the next call of this function fail as it does when a file server is away."""
+    real, calls = getattr(owner, name), iter([OSError(errno.ESTALE, os.strerror(errno.ESTALE))])
+
+    def call(*arguments: object) -> object:
+        for error in calls:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("prompt", ["publish", "fail:io publish", "die publish"])
+def test_an_end_that_the_disk_does_not_take_is_written_later(
+    rank: Rank, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_once(monkeypatch, Claim, "end")
+    rank.work(prompt)
+    assert rank.counts == (1, 0)
+    assert len(rank.history(0, prompt)) == len(rank.orders), "every attempt is on record"
+
+
+@pytest.mark.parametrize("where", ["claim", "look", "state_of"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_disk_that_fails_while_a_task_is_taken_is_waited_for(
+    rank: Rank, where: str, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_once(monkeypatch, rank if where == "state_of" else Claims, where)
+    rank.work(*(["publish"] if own else []), others=[] if own else ["publish"])
+    assert rank.counts == (1, 0)
+
+
+def test_a_claim_that_was_made_though_an_error_came_back_is_worked_on(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def link(source: str, target: str, **how: object) -> None:
+        real(source, target, **how)  # type: ignore[arg-type]
+        if target.endswith(".1"):
+            monkeypatch.setattr(os, "link", real)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", link)
+    rank.work(others=["publish"])
+    assert rank.counts == (1, 0)
+    assert rank.history(100, "publish") == ("done",)
+
+
+def test_patience_with_claims_that_cannot_be_read_ends_the_rank(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Claims, "claim", fail)
+    with pytest.raises(RankEndedError, match=r"could not be used for 0.5 s \(--io-patience\)"):
+        rank.work("publish", io_patience=0.5)
+
+
+def test_a_log_that_somebody_removed_stops_no_rank(rank: Rank, tmp_path: Path) -> None:
+    rank.work("die publish", log_file=tmp_path / "gone")
+    assert rank.counts == (1, 0)
 
 
 def test_a_full_disk_is_no_tasks_fault(rank: Rank) -> None:

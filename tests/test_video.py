@@ -374,7 +374,7 @@ def test_a_file_above_a_limit_is_refused(good, monkeypatch, limit, complaint):
         read(good)
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ESHUTDOWN])
 def test_trouble_of_the_disk_is_not_taken_for_a_bad_file(good, monkeypatch, number):
     damaged = cut(good, "cut.mp4")
     pread = os.pread

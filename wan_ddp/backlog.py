@@ -47,11 +47,12 @@ class Backlog:
         self._max_attempts = max_attempts
         self._takeover = takeover
         self._not_before: dict[str, float] = {}
+        self._unsettled: dict[str, Claim | None] = {}  # claimed, perhaps: an error came before all was known
 
     def take(self) -> Taken | None:
         """Claim the next task: the first of the own shard, then the last one of the rank with most left.
 
-        None if there is none for now: `is_empty` says whether there ever will be.
+        None if there is none for now: `is_empty` says whether there ever will be. After an OSError, ask again.
         """
         own = self._shards[self._rank]
         for task in list(own.values()):
@@ -92,17 +93,20 @@ class Backlog:
         """Claim a task, unless it is another's, given up, made meanwhile, or to be left alone for now."""
         if time.monotonic() < self._not_before.get(task.key, 0.0):
             return None
-        claim = self._claims.claim(task.key, self._max_attempts)
-        if claim == "held":
+        claim = self._unsettled.setdefault(task.key, None) or self._claims.claim(task.key, self._max_attempts)
+        if claim == "held" or claim == "given_up":
+            del self._unsettled[task.key]
+            if claim == "given_up":
+                del shard[task.key]
             return None
-        if claim == "given_up":
-            del shard[task.key]
-            return None
+        self._unsettled[task.key] = claim
         # Looked at only now: nobody else can make it from here on.
         state = self._state_of(task)
         if state != "to_do":
             claim.end("done" if state == "made" else "released")
             del shard[task.key]
+        del self._unsettled[task.key]
+        if state != "to_do":
             return None
         return Taken(task, claim, taken_over=shard is not self._shards[self._rank])
 
@@ -122,6 +126,6 @@ class Backlog:
             standing = look.standing(key, self._max_attempts)
             if standing == "given_up" or (standing == "done" and self._state_of(task) != "to_do"):
                 del shard[key]
-            elif standing != "held":
+            elif standing != "held" or key in self._unsettled:
                 free.append(task)
         return free

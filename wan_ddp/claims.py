@@ -7,6 +7,7 @@ changed: the folder is the record of attempts, made before the work starts, and 
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from typing import Literal
 from wan_ddp.attempts import End, Generations, decide, read_generations
 from wan_ddp.folders import create, list_names, open_folder
 from wan_ddp.owners import Owner
+
+log = logging.getLogger(__name__)
 
 _KEY_LENGTH = 32
 _PREFIX = re.compile(r"[0-9a-f]{2}")
@@ -108,14 +111,18 @@ class Claims:
         """Make this owner's file. Raises MachineError where claims cannot be kept in the folder, and OSError."""
         self._owner.open()
 
+    def release(self) -> None:
+        """Let go of what has not ended, free of charge. Raises OSError."""
+        for claim in [*self._made.values(), *self._asked.values()]:
+            with _folder_of(self._folder, claim.key) as folder:
+                owned = self._owner.owns(folder, claim.name)
+            if owned and not claim.has_ended():
+                claim.end("released")
+
     def close(self) -> None:
-        """Release what has not ended, free of charge, and remove this owner's file. Raises OSError."""
+        """Release what has not ended, and remove this owner's file. Raises OSError."""
         try:
-            for claim in [*self._made.values(), *self._asked.values()]:
-                with _folder_of(self._folder, claim.key) as folder:
-                    owned = self._owner.owns(folder, claim.name)
-                if owned and not claim.has_ended():
-                    claim.end("released")
+            self.release()
         finally:
             self._owner.close()
 
@@ -124,10 +131,13 @@ class Claims:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, Exception):
-            self._owner.close()  # what this process fails over is charged once it has ended, as a death is
-        else:
-            self.close()
+        try:
+            if isinstance(error, Exception):
+                self._owner.close()  # what this process fails over is charged once it has ended, as a death is
+            else:
+                self.close()
+        except OSError as trouble:  # what is still held then is free once this process has ended
+            log.error("what this rank had claimed could not be released: %s", trouble)
 
     def beat(self) -> None:
         """Touch this owner's file, the sign of life for other hosts: every few seconds. Raises OSError."""

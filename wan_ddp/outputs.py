@@ -28,7 +28,7 @@ from wan_ddp.files import (
 )
 from wan_ddp.job import Job
 from wan_ddp.process import is_dead
-from wan_ddp.steps import fingerprint_of
+from wan_ddp.steps import discard_steps, fingerprint_of
 from wan_ddp.verdict import Failure, Finding, VideoFile, judge
 from wan_ddp.video import probe, write_mp4
 
@@ -114,6 +114,8 @@ class Outputs:
                 raise
             return Finding("corrupt", f"{error.filename}: {error.strerror}")
         finding = judge(inputs, record, video_bytes, failure)
+        if finding.state != "verified" and self._leads_out(job):
+            return Finding("corrupt", self._why_not_followed(job))
         if full and finding.record:
             why = _fault(self.video(job), finding.record.video)
             return Finding("corrupt", why) if why else finding
@@ -122,10 +124,9 @@ class Outputs:
     def prepare(self, job: Job) -> None:
         """Make the job's folder. Raises JobError for whatever would stop the video from being published there."""
         with _storage_errors(self.video(job)):
-            folder = self.video(job).parent
-            folder.mkdir(parents=True, exist_ok=True)
-            if not folder.resolve().is_relative_to(self.root.resolve()):
-                raise JobError(f"{folder}: a symbolic link leads out of the output folder, and is not followed")
+            if self._leads_out(job):
+                raise JobError(self._why_not_followed(job))
+            self.video(job).parent.mkdir(parents=True, exist_ok=True)
             for path in (self.video(job), self.record(job)):
                 if path.is_dir():
                     raise IsADirectoryError(
@@ -174,10 +175,28 @@ class Outputs:
     def record_failure(self, job: Job, failure: Failure) -> None:
         """Write down why a job has no video. On a disk too full for that the log alone says it."""
         try:
+            if self._leads_out(job):
+                raise OSError(errno.ELOOP, self._why_not_followed(job))
             self.failure(job).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.failure(job), json.dumps(asdict(failure), ensure_ascii=False).encode())
         except OSError as error:
             log.error("%s: the failure could not be written down: %s", job.id, error.strerror)
+
+    def discard_steps(self, job: Job) -> None:
+        """Remove the state of a video under way, as far as the disk allows."""
+        if not self._leads_out(job):
+            discard_steps(self.steps(job))
+
+    def _leads_out(self, job: Job) -> bool:
+        """Whether a symbolic link in the place of the job's folder leads out of the output folder."""
+        folder = self.video(job).parent
+        if not any(path.is_symlink() for path in (folder, *folder.parents) if self.root in path.parents):
+            return False
+        # Path.resolve fails over a link that leads to itself.
+        return not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.root))
+
+    def _why_not_followed(self, job: Job) -> str:
+        return f"{self.video(job).parent}: a symbolic link leads out of the output folder, and is not followed"
 
     def sweep(self) -> None:
         """Complete or remove what dead processes left under hidden names; living ones keep theirs."""

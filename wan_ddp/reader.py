@@ -23,6 +23,8 @@ _MAX_DEATHS = 2
 # Address space for the decoders beside the frames themselves; reading 832x480 takes 0.6 GB and 8K under 4.
 DECODER_BYTES = 8 * 2**30
 _MAX_HEADER_BYTES = 2**20
+# What reading an answer leads to that is none: the decoder has been taken over, or its memory overwritten.
+_NO_ANSWER = (ValueError, TypeError, LookupError, RecursionError, multiprocessing.ProcessError)
 _ERRORS: dict[str, type[JobError]] = {"bad_input": BadInputError, "io": StorageError, "error": JobError}
 
 
@@ -133,7 +135,7 @@ class ReferenceReader:
         except TimeoutError:
             self._child.end()
             problem = f"it could not be read within {self._timeout_seconds:g} s"
-        except (EOFError, OSError):
+        except (EOFError, OSError, *_NO_ANSWER):
             problem = f"it crashes its decoder ({self._child.end()})"
             self._asked[request] += 1
             if self._asked[request] < _MAX_DEATHS:
@@ -157,7 +159,10 @@ class _Child:
             self._connection.send(request)
 
     def receive(self, request: ClipRequest, timeout: float) -> Clip | JobError:
-        """The answer to the oldest request. Raises TimeoutError, and EOFError or OSError if the child has died."""
+        """The answer to the oldest request.
+
+        Raises TimeoutError, EOFError or OSError if the child has died, and one of `_NO_ANSWER` for what is none.
+        """
         import numpy as np
 
         if not self._connection.poll(timeout):
@@ -166,7 +171,8 @@ class _Child:
         if "error" in header:
             return _ERRORS[header["kind"]](header["error"])
         frames = np.empty((request.num_frames, request.height, request.width, 3), np.uint8)
-        self._connection.recv_bytes_into(frames.data.cast("B"))
+        if self._connection.recv_bytes_into(frames.data.cast("B")) != frames.nbytes:
+            raise ValueError("fewer frames than were asked for")
         return Clip(frames, VideoInfo(**header["source"]))
 
     def end(self) -> str:

@@ -88,6 +88,7 @@ def _run(
             launch.arrive()
             if rank.rank != 0:
                 return EXIT_COMPLETE
+            claims.release()  # the others would wait for it, and this rank for them
             silent = launch.wait_for_all(states.one, settings.barrier_timeout)
         tasks = rank_run.settle(look_again(settings, ready))
         verdict = conclude(settings, tasks, states.all(), launch.run_id, started, silent)

@@ -83,6 +83,8 @@ class Supervisor:
     _offloads: bool = field(default=False, init=False)
     _in_hands: Taken | None = field(default=None, init=False)
     _lost_in_a_row: set[str] = field(default_factory=set, init=False)
+    _unwritten: list[tuple[Claim, End]] = field(default_factory=list, init=False)
+    """How claims ended, while the disk does not take it: until then they are held, by this very rank."""
 
     def work(self) -> None:
         """Have every task of the backlog done or given up, by this rank or another.
@@ -99,19 +101,28 @@ class Supervisor:
 
     def _take(self) -> bool:
         """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
+        failing_since: float | None = None
         while True:
             if ahead := self.backlog.ahead():
                 self._wait_for_disk(ahead[0].job)
-            with self.signals.shield():  # a claim that nobody holds would be charged
-                self._in_hands = self.backlog.take()
-            if self._in_hands:
-                return True
-            if self.backlog.is_empty():
-                return False
+            try:
+                with self.signals.shield():  # a claim that nobody holds would be charged
+                    self._write_ends()
+                    self._in_hands = self.backlog.take()
+                if self._in_hands:
+                    return True
+                if self.backlog.is_empty():
+                    return False
+                is_stuck = self.backlog.is_stuck(self.patience.silence)
+            except OSError as error:
+                failing_since = failing_since or time.monotonic()
+                self._wait_for_claims(error, failing_since)
+                continue
+            failing_since = None
             # Other ranks are at the rest. Theirs is the GPU for now, and their tasks ours should they die.
             self._dismiss_worker()
             self.heart.update(phase="waiting", **_IDLE)
-            if self.backlog.is_stuck(self.patience.silence):
+            if is_stuck:
                 raise RankEndedError(
                     "all that is left is in the hands of ranks that show no sign of life for "
                     f"{self.patience.silence:g} s (--barrier-timeout), but are not dead: stopped, or their disk hangs"
@@ -123,14 +134,18 @@ class Supervisor:
         assert self._in_hands is not None, "taken before"
         taken = self._in_hands
         task, claim = taken.task, taken.claim
-        log_start = self.log_file.stat().st_size if self.log_file else 0
-        self._load(task.job, alone=claim.decision == "try_alone")
-        result = self._order(taken)
+        log_start = self._log_size()
+        result = self._load_and_order(taken)
+        is_disk = isinstance(result, Failed) and self._is_disks_fault(task.job, result)
+        if isinstance(result, Failed) and result.kind == "io" and not is_disk:
+            # The task stays in hand: other ranks would try it at once, and this one the next with the same end.
+            self.heart.update(phase="waiting for the disk", **_IDLE)
+            time.sleep(self.patience.io_pause)
         with self.signals.shield():
             if isinstance(result, Published):
                 self._published(taken)
             elif isinstance(result, Failed):
-                self._failed(taken, result, log_start)
+                self._failed(taken, result, log_start, is_disk=is_disk)
             else:
                 log.warning("%s: its worker was stopped, or another process has taken it over", task.job.id)
                 self._end_claim(claim, "released")
@@ -140,6 +155,17 @@ class Supervisor:
                 f"({', '.join(sorted(self._lost_in_a_row))}); other ranks take its jobs. nvidia-smi -q and dmesg may "
                 "say what is wrong with it"
             )
+
+    def _load_and_order(self, taken: Taken) -> Published | Superseded | Failed | None:
+        """As `_order`, with the worker that the task needs. Raises RankEndedError if none starts."""
+        alone = taken.claim.decision == "try_alone"
+        try:
+            self._load(taken.task.job, alone=alone)
+        except WorkerLostError as lost:
+            if alone and lost.kind != "gpu":  # plain workers do start: this task alone asks for more than there is
+                return Failed("out_of_memory", f"no worker starts with CPU offload ({lost.kind}): {lost}")
+            raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
+        return self._order(taken)
 
     def _order(self, taken: Taken) -> Published | Superseded | Failed | None:
         """Have the worker attempt a task. A worker that does not survive it is gone afterwards.
@@ -179,13 +205,12 @@ class Supervisor:
         self._lost_in_a_row.clear()
         self.heart.update(num_done=self.heart.state.num_done + 1)
 
-    def _failed(self, taken: Taken, result: Failed, log_start: int) -> None:
+    def _failed(self, taken: Taken, result: Failed, log_start: int, *, is_disk: bool) -> None:
         """Charge the failure to the task, unless the disk is at fault, and give it up or leave it for later."""
         task, claim = taken.task, taken.claim
         if result.kind in _WORKER_IS_LOST:
             self._lost_in_a_row.add(task.job.id)
             self.heart.update(num_lost=self.heart.state.num_lost + 1)
-        is_disk = result.kind == "io" and (result.disk_full or not self._has_room(task.job))
         end: End = "released" if is_disk else result.kind
         self._end_claim(claim, end)
         ends = (*claim.history, end)
@@ -204,19 +229,26 @@ class Supervisor:
             self.backlog.finish(task)
             self.heart.update(num_failed=self.heart.state.num_failed + 1)
         else:
-            self.backlog.postpone(task, self.patience.io_pause if result.kind == "io" else 0.0)
+            self.backlog.postpone(task, self.patience.io_pause if is_disk else 0.0)
 
     def _end_claim(self, claim: Claim, how: End) -> None:
         self._in_hands = None
+        self._unwritten.append((claim, how))
         try:
-            claim.end(how)
-        except OSError as error:  # then it counts as held until this process ends, and as died after that
+            self._write_ends()
+        except OSError as error:  # tried again before the next task is taken
             log.error("the end of a claim could not be written down: %s", error)
+
+    def _write_ends(self) -> None:
+        while self._unwritten:
+            claim, how = self._unwritten[0]
+            claim.end(how)
+            del self._unwritten[0]
 
     def _load(self, job: Job, *, alone: bool) -> None:
         """Make sure of a worker that has its model and knows the job's prompt.
 
-        Raises RankEndedError after some workers that died before they had it.
+        Raises WorkerLostError after some workers that died before they had it.
         """
         wanted_by_others = self.gpu is not None and not alone and self.gpu.is_wanted_whole()
         if self._offloads != alone or job.prompt not in self._prompts or wanted_by_others:
@@ -238,7 +270,7 @@ class Supervisor:
                 self._drop_worker()
                 self.heart.update(num_lost=self.heart.state.num_lost + 1)
                 if start == _MAX_STARTS:
-                    raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
+                    raise
 
     def _start(self, job: Job, alone: bool) -> None:
         if self.gpu is not None:
@@ -275,6 +307,25 @@ class Supervisor:
             self._drop_worker()
             if taken is not None and any(isinstance(message, Published) for message in messages):
                 self._published(taken)
+
+    def _log_size(self) -> int:
+        try:
+            return self.log_file.stat().st_size if self.log_file else 0
+        except OSError:  # somebody removed it
+            return 0
+
+    def _is_disks_fault(self, job: Job, failed: Failed) -> bool:
+        return failed.kind == "io" and (failed.disk_full or not self._has_room(job))
+
+    def _wait_for_claims(self, error: OSError, since: float) -> None:
+        """Pause after an error of the disk that the claims lie on. Raises RankEndedError when patience ends."""
+        log.error("the claims cannot be read or written: %s", error)
+        if time.monotonic() - since > self.patience.io_patience:
+            raise RankEndedError(
+                f"{self.outputs.claims} could not be used for {self.patience.io_patience:g} s (--io-patience): {error}"
+            ) from error
+        self.heart.update(phase="waiting for the disk", **_IDLE)
+        time.sleep(POLL_SECONDS)
 
     def _has_room(self, job: Job) -> bool:
         pixels = job.num_frames * job.width * job.height

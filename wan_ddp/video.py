@@ -29,6 +29,8 @@ _STORAGE_ERRNOS = {
     errno.ETIMEDOUT,
     errno.EREMOTEIO,
     errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.EHOSTDOWN,
     errno.EMFILE,
     errno.ENFILE,
 }

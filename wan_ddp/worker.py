@@ -12,7 +12,7 @@ from wan_ddp.job import Control, Job, Sampling, ShortReference, fingerprint
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ClipRequest, ReferenceReader
 from wan_ddp.signals import Signals
-from wan_ddp.steps import KeptSteps, discard_steps
+from wan_ddp.steps import KeptSteps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import VideoFile
 from wan_ddp.video import Clip, Frames, looks_constant
@@ -176,7 +176,7 @@ class Worker:
         else:
             return Published()
         if failed.kind == "error":  # what led to it may lie in the state: another attempt, if there is one, starts over
-            discard_steps(self.outputs.steps(job))
+            self.outputs.discard_steps(job)
         return failed
 
     def _make(self, order: Order, say: Say) -> None:
