@@ -609,6 +609,24 @@ def test_a_supervisor_that_is_stopped_stops_its_worker_and_releases_the_task_unc
     assert rank.history(1, "signal_supervisor+sleep:60") == ("released",)
 
 
+def test_the_task_in_hand_is_released_before_its_worker_has_stopped_should_the_rank_be_killed_meanwhile(
+    rank: Rank,
+) -> None:
+    prompt = "ignore_sigterm+signal_supervisor+sleep:60"
+    alive: list[bool] = []
+
+    def see() -> None:
+        assert comes_true(lambda: rank.orders and rank.history(0, prompt) == ("released",))
+        alive.append(not is_dead(rank.started[0]))
+
+    thread = threading.Thread(target=see)
+    thread.start()
+    with pytest.raises(Stopped):
+        stopped_by_its_worker(rank, prompt, grace=3.0)
+    thread.join()
+    assert alive == [True]
+
+
 def test_a_video_that_is_published_while_the_worker_is_stopped_counts_as_done(rank: Rank) -> None:
     prompt = "publish_when_told_to_end+signal_supervisor+sleep:60"
     with pytest.raises(Stopped):
