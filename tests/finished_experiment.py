@@ -19,7 +19,7 @@ from factories import EXPERIMENT
 
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import FailureKind
-from wan_ddp.heartbeat import RankState, States
+from wan_ddp.heartbeat import RankState, States, run_folder
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
 from wan_ddp.manifest import read_manifest
 from wan_ddp.outputs import Outputs
@@ -84,8 +84,8 @@ class FinishedExperiment:
     start: float = START
     run_id: str = "20261123T200000Z-1"
     flags: Sequence[str] = ()
-    recorded: Mapping[str, Any] = field(default_factory=dict)
-    """What every record says besides."""
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What records say besides, by job id."""
     jobs: list[Job] = field(init=False)
 
     @property
@@ -95,6 +95,13 @@ class FinishedExperiment:
     @property
     def manifest(self) -> Path:
         return self.folder / "manifest.jsonl"
+
+    def ids(self) -> list[str]:
+        """The lines' job ids."""
+        return [
+            f"{line['category']}/{Path(line['reference']).stem}/seed_{line['seed']}_prompt_{line['prompt_index']}"
+            for line in self.lines
+        ]
 
     def write(self) -> "FinishedExperiment":
         self.output.mkdir(parents=True)
@@ -128,7 +135,8 @@ class FinishedExperiment:
             clip = clips[number % len(clips)]
             shutil.copyfile(clip.path, outputs.video(made.job))
             record = self._record(made, clip) | {"fingerprint": fingerprint(inputs), "inputs": inputs}
-            outputs.record(made.job).write_text(json.dumps(record | self.recorded, ensure_ascii=False), "utf-8")
+            record |= self.recorded.get(made.job.id, {})
+            outputs.record(made.job).write_text(json.dumps(record, ensure_ascii=False), "utf-8")
         histories.write()
         if self.until is None:
             tasks = survey(self.jobs, outputs, digests, conditions, read_references=False)
@@ -140,7 +148,8 @@ class FinishedExperiment:
                 "silent_ranks": [],
                 "ranks": [asdict(states[-1]) for states in histories.states],
             }
-            (self.output / "report.json").write_text(json.dumps(verdict, ensure_ascii=False), "utf-8")
+            for folder in (self.output, run_folder(self.output / "logs", self.run_id)):
+                (folder / "report.json").write_text(json.dumps(verdict, ensure_ascii=False), "utf-8")
             lines = rerun_lines(self.jobs, findings, keep_changed=False)
             (self.output / "missing.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
         return self

@@ -9,7 +9,7 @@ from wan_ddp.errors import EXIT_UNUSABLE, UnusableError
 
 def main(argv: Sequence[str]) -> int:
     try:
-        from wan_ddp import doctor, manifest_tools, references
+        from wan_ddp import doctor, manifest_tools, references, report
         from wan_ddp.status import commands as status
         from wan_ddp.wan import commands as checkpoint
     except ModuleNotFoundError as error:
@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     references.add_commands(subparsers)
     manifest_tools.add_commands(subparsers)
+    report.add_commands(subparsers)
     checkpoint.add_commands(subparsers)
     doctor.add_commands(subparsers)
     status.add_commands(subparsers)

@@ -156,7 +156,28 @@ def read_rotation(source: Source, *, timeout: float) -> float:
     return float(found[1]) % 360 if found else 0.0
 
 
-def encode(path: str | os.PathLike[str], pixels: memoryview, *, width: int, height: int, fps: float) -> None:
+def read_frames(source: Source, indices: Sequence[int], *, width: int, height: int, timeout: float) -> bytes:
+    """The frames at the ascending `indices`, each resized to `width` x `height`, as rgb24 one after another.
+
+    Fewer of them where the file has fewer. Raises BrokenVideoError. For pictures of a video, not for its pixels.
+    """
+    chosen = "+".join(rf"eq(n\,{index})" for index in indices)
+    only_this = ["-protocol_whitelist", "file", "-f", source.demuxer, "-i", f"file:{source.path}"]
+    limits = ["-max_pixels", str(MAX_FRAME_PIXELS), "-threads", "1"]
+    picked = ["-map", "0:V:0", "-vf", f"trim=end_frame={max(indices) + 1},select={chosen},scale={width}:{height}"]
+    raw = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"]
+    try:
+        result = _run([*limits, *only_this, *picked, *raw], descriptors=[source.descriptor], timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise BrokenVideoError(f"it could not be decoded within {timeout:g} s") from None
+    if result.returncode:
+        raise BrokenVideoError(_damage(result))
+    return result.stdout
+
+
+def encode(
+    path: str | os.PathLike[str], pixels: memoryview, *, width: int, height: int, fps: float, crf: int = CRF
+) -> None:
     """Write rgb24 frames as an MP4 of H.264, whatever `path` ends in. The same frames give the same bytes.
 
     Raises OSError with ffmpeg's words, if that could not be done; with its `errno` where there was no room.
@@ -165,7 +186,7 @@ def encode(path: str | os.PathLike[str], pixels: memoryview, *, width: int, heig
     raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(rate)]
     # BT.601, which readers that ignore the tag assume as well.
     color = ["-pix_fmt", "yuv420p", "-colorspace", "smpte170m", "-color_range", "tv"]
-    codec = ["-c:v", "libx264", "-crf", str(CRF), "-threads", str(ENCODE_THREADS), *color]
+    codec = ["-c:v", "libx264", "-crf", str(crf), "-threads", str(ENCODE_THREADS), *color]
     mp4 = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4"]
     if rate < 1:
         # Its usual clock for MP4, of 10,000 ticks a second and more, overflows after two days.
