@@ -7,6 +7,7 @@ each as a colour that nothing else has, and that is replaced in the SVG. Text st
 import html
 import io
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _ranks(contents: Contents) -> Chart:
     keys += [Key(_MARKS[kind][1], MARK_TEXTS[kind], signs[_MARKS[kind][0]]) for kind in kinds]
     num_lost = sum(mark.kind == "lost" for mark in timeline.marks)
     num_over = sum(mark.kind == "taken over" for mark in timeline.marks)
-    about = f"{len(ranks)} ranks; {num_lost} workers lost, {num_over} videos taken over."
+    about = f"{len(ranks)} ranks; {_counted(num_lost, 'worker')} lost, {_counted(num_over, 'video')} taken over."
     events = tuple(
         Event(_when(mark.time), mark.rank, MARK_TEXTS[mark.kind], mark.job or "")
         for mark in timeline.marks[-_MAX_EVENTS:]
@@ -221,7 +222,7 @@ def _bars(axes: "Axes", spans: Sequence[Span], places: Mapping[int, int], clock:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    thinnest = _at_end(clock) / 2000
+    thinnest = _at_end(clock) / 1100
     bars: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for span in spans:
         start, end = _at(span.start, clock), _at(span.end, clock)
@@ -348,7 +349,9 @@ def _svg(figure: "Figure", name: str) -> str:
 
     content = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        # The reader's browser has the glyphs that matplotlib's own font, in which it measures, lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(content, format="svg", metadata=nothing)
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -376,6 +379,10 @@ def _end(made: Made) -> float:
 
 def _when(time: float) -> str:
     return f"{datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _hours(seconds: float) -> str:

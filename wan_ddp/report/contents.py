@@ -204,7 +204,8 @@ def _rows(rows: Mapping[tuple[str, ClipRequest], Sequence[Video]]) -> Iterator[R
     for (folder, clip), videos in rows.items():
         numbers[folder] += 1
         ordered = sorted(videos, key=lambda video: (video.job.seed, video.job.prompt_index))
-        digests = (video.made.inputs.get("reference") for video in ordered if video.made)
+        of_these_settings = sorted(ordered, key=lambda video: video.state != "done")
+        digests = (video.made.inputs.get("reference") for video in of_these_settings if video.made)
         digest = next((digest for digest in digests if isinstance(digest, str)), None)
         yield Row(clip, digest, tuple(ordered), numbers[folder])
 
