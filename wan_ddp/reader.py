@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing import ProcessError
 from multiprocessing.connection import Connection
 from types import TracebackType
 
@@ -24,7 +25,7 @@ _MAX_DEATHS = 2
 DECODER_BYTES = 8 * 2**30
 _MAX_HEADER_BYTES = 2**20
 # What reading an answer leads to that is none: the decoder has been taken over, or its memory overwritten.
-_NO_ANSWER = (ValueError, TypeError, LookupError, RecursionError, multiprocessing.ProcessError)
+_NO_ANSWER = (ValueError, TypeError, LookupError, RecursionError, ProcessError)
 _ERRORS: dict[str, type[JobError]] = {"bad_input": BadInputError, "io": StorageError, "error": JobError}
 
 
