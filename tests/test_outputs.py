@@ -398,6 +398,14 @@ def test_an_output_folder_is_made_and_holds_nothing_but_its_logs_after_the_check
     assert [str(path.relative_to(outputs.root)) for path in outputs.root.rglob("*")] == ["logs"]
 
 
+def test_logs_that_lead_elsewhere_are_refused(outputs: Outputs, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    outputs.root.mkdir(exist_ok=True)
+    (outputs.root / "logs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MachineError, match="logs: a symbolic link, which is not followed"):
+        outputs.check_usable()
+
+
 def test_an_output_folder_that_is_a_file_is_not_usable(outputs: Outputs) -> None:
     outputs.root.write_text("mine")
     with pytest.raises(MachineError, match=f"{outputs.root}: cannot be written: .*; give --output a folder"):

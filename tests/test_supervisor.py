@@ -658,6 +658,31 @@ def test_a_worker_that_somebody_stops_alone_costs_no_attempt(rank: Rank) -> None
     assert rank.history(0, "exit:143 exit:130 publish") == ("released", "released", "done")
 
 
+def test_a_worker_that_is_stopped_again_and_again_over_one_task_is_charged_to_it(rank: Rank) -> None:
+    prompt = "exit:143 exit:143 exit:143 publish"
+    rank.work(prompt, max_attempts=1)
+    assert rank.history(0, prompt) == ("released", "released", "worker_died")
+    finding = rank.finding(0, prompt)
+    assert finding.failure is not None
+    assert "3 times at this job" in finding.failure.error
+
+
+def test_a_worker_that_not_even_sigkill_ends_ends_its_rank_and_is_charged_to_its_task(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(handle: WorkerHandle) -> bool:
+        really_kill(handle)
+        return False  # as for one that hangs in a GPU's driver, which no test can make
+
+    really_kill = WorkerHandle.kill
+    monkeypatch.setattr(WorkerHandle, "kill", kill)
+    with pytest.raises(RankEndedError, match=r"worker \d+ does not end, not even by SIGKILL"):
+        rank.work("die publish", "publish")
+    assert rank.history(0, "die publish") == ("worker_died",)
+    assert rank.history(1, "publish") == ()
+    assert len(rank.started) == 1
+
+
 def test_an_order_to_a_dead_worker_is_answered_by_its_death(rank: Rank) -> None:
     rank.workers = StandIn(rank.folder / "journal", ["die"])
     worker = WorkerHandle(lambda connection: rank.workers.start(connection, jobs=[], offload=False))

@@ -1,5 +1,6 @@
 """How a process begins, before it imports anything that takes time, and how it ends."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def leave(code: int) -> NoReturn:
         if code == EXIT_COMPLETE:
             print(f"error: standard output: {error.strerror}", file=sys.stderr)
         os._exit(code or EXIT_UNUSABLE)
+    if multiprocessing.active_children():  # a worker that not even SIGKILL ends would be waited for
+        os._exit(code)
     sys.exit(code)
 
 

@@ -91,9 +91,12 @@ class Outputs:
         return self.root / ".records.index"
 
     def check_usable(self) -> None:
-        """Raises MachineError if the folder cannot be made or written."""
+        """Raises MachineError if the folder cannot be made or written, or its logs lie elsewhere."""
+        logs = self.root / "logs"
+        if logs.is_symlink():
+            raise MachineError(f"{logs}: a symbolic link, which is not followed; move it away, or link --output itself")
         try:
-            (self.root / "logs").mkdir(parents=True, exist_ok=True)
+            logs.mkdir(parents=True, exist_ok=True)
             # As large as a record: a disk too full for that is too full for any video.
             write_atomically(self.root / ".write-check", b"\0" * 65536)
             (self.root / ".write-check").unlink(missing_ok=True)

@@ -5,6 +5,7 @@ A worker that crashes, is killed or hangs is charged to the one task in its hand
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -33,6 +34,9 @@ _WORKER_IS_LOST: frozenset[FailureKind] = frozenset({"worker_died", "hang", "gpu
 # One job may kill every worker that it meets; so many different ones in a row are not all to blame.
 _MAX_JOBS_LOST_IN_A_ROW = 3
 _MAX_STARTS = 3
+# Somebody who ends a worker once means the machine; who does it again and again, such as a daemon that guards the
+# memory, means the job.
+_MAX_STOPS = 3
 _LOAD_TIMEOUT = 3600.0  # seconds: 40 GB of weights from a slow network disk
 # A worker encodes the prompts of all that it may come to do, once: 0.03 s each on an H100, and 1 MB of memory.
 _MAX_PROMPTS = 1000
@@ -83,6 +87,9 @@ class Supervisor:
     _offloads: bool = field(default=False, init=False)
     _in_hands: Taken | None = field(default=None, init=False)
     _lost_in_a_row: set[str] = field(default_factory=set, init=False)
+    _num_stops: Counter[str] = field(default_factory=Counter, init=False)
+    _unkillable: int | None = field(default=None, init=False)
+    """The process id of a worker that not even SIGKILL ends."""
     _unwritten: list[tuple[Claim, End]] = field(default_factory=list, init=False)
     """How claims ended, while the disk does not take it: until then they are held, by this very rank."""
 
@@ -155,6 +162,7 @@ class Supervisor:
                 f"({', '.join(sorted(self._lost_in_a_row))}); other ranks take its jobs. nvidia-smi -q and dmesg may "
                 "say what is wrong with it"
             )
+        self._refuse_unkillable()
 
     def _load_and_order(self, taken: Taken) -> Published | Superseded | Failed | None:
         """As `_order`, with the worker that the task needs. Raises RankEndedError if none starts."""
@@ -188,9 +196,12 @@ class Supervisor:
         try:
             while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
                 self.heart.update(part=message.part, step=message.step, num_steps=message.num_steps)
-        except WorkerStoppedError:
+        except WorkerStoppedError as stopped:
             self._drop_worker()
-            return None
+            self._num_stops[job.id] += 1
+            if self._num_stops[job.id] < _MAX_STOPS:
+                return None
+            return Failed(stopped.kind, f"{stopped}, {self._num_stops[job.id]} times at this job, and nothing else")
         except WorkerLostError as lost:
             self._drop_worker()
             return Failed(lost.kind, str(lost))
@@ -257,6 +268,7 @@ class Supervisor:
             if self._worker is not None and self._worker.is_alive():
                 return
             self._drop_worker()
+            self._refuse_unkillable()
             self.heart.update(phase="loading", **_IDLE)
             self._start(job, alone)
             assert self._worker is not None, "started just now"
@@ -291,11 +303,19 @@ class Supervisor:
         self._drop_worker()
 
     def _drop_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.kill():
+            self._unkillable = worker.pid
         if self.gpu is not None:
             self.gpu.leave()
+
+    def _refuse_unkillable(self) -> None:
+        """Raises RankEndedError: the worker's memory on the GPU is not free, and so the next one's is not there."""
+        if self._unkillable is not None:
+            raise RankEndedError(
+                f"worker {self._unkillable} does not end, not even by SIGKILL: it hangs in the kernel, where a GPU's "
+                "driver or a file server does not answer; dmesg may say more. Other ranks take this one's jobs"
+            )
 
     def _stop(self) -> None:
         """End the worker, and let go of what is in hand: uncharged, and as done if the worker still published it."""

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from wan_ddp.errors import FailureKind, WanDdpError
 from wan_ddp.worker import Message, Order
 
+_KILL_SECONDS = 10.0  # between SIGKILL and a process's end lies what it is at in the kernel
 _STOPPED_EXIT_CODES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
@@ -77,13 +78,14 @@ class WorkerHandle:
         self.kill()
         return messages
 
-    def kill(self) -> None:
-        """End it, and everything that it started, now."""
+    def kill(self) -> bool:
+        """End it, and everything that it started, now. False if it lives on, hanging in the kernel."""
         self._process.kill()
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.join()
+        self._process.join(_KILL_SECONDS)
         self._connection.close()
+        return not self._process.is_alive()
 
 
 def _describe_exit(code: int | None) -> str:
