@@ -57,7 +57,16 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
 
 STRENGTH = "it must be above 0 and below 1, with v2v only"
 CATEGORY = "it must be a file name: not empty, not . or .., no / or \\ or control character, at most 200 bytes"
-TAKEN = ("logs", "report.json", "missing.jsonl", ".claims", ".references.json", ".records.index", ".write-check")
+TAKEN = (
+    "logs",
+    "report",
+    "report.json",
+    "missing.jsonl",
+    ".claims",
+    ".references.json",
+    ".records.index",
+    ".write-check",
+)
 SIZE = "it must be a multiple of 16, from 16 to 4096"
 FRAMES = "it must be 4n+1 from 5 to 1001, such as 77 or 81"
 FPS = "it must be a number above 0, at most 240"
@@ -335,7 +344,7 @@ def test_a_manifest_that_is_no_file_is_refused_without_waiting_for_it(tmp_path: 
 def test_a_category_takes_no_name_that_the_output_folder_needs(manifests: Manifests) -> None:
     problems = manifests.problems("\n".join(line(category=name) for name in TAKEN))
     assert [problem.partition(" is ")[2].partition(",")[0] for problem in problems] == [f'"{name}"' for name in TAKEN]
-    for name in ("Logs", "logs2", "report", "claims", ".hidden"):
+    for name in ("Logs", "logs2", "reports", "claims", ".hidden"):
         assert manifests.read(line(category=name))
 
 
