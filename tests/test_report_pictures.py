@@ -92,7 +92,7 @@ def test_a_reference_that_changed_or_is_gone_says_so_and_an_old_preview_serves_o
     assert changed.sheet
     assert whole.preview
     reference.unlink()
-    assert "not there" in pictures(made, tmp_path / "a third")[0].problem
+    assert "No such file" in pictures(made, tmp_path / "a third")[0].problem
 
 
 def test_videos_that_do_not_decode_and_references_that_nobody_could_read_have_no_picture(tmp_path: Path) -> None:
@@ -120,6 +120,17 @@ def test_a_contact_sheet_has_a_row_of_pictures_for_the_reference_and_each_video(
     filled = (right.astype(int).max(axis=2) - right.min(axis=2) > 40).mean(axis=1) > 0.3
     starts = np.flatnonzero(filled[1:] & ~filled[:-1])
     assert len(starts) == 3
+
+
+def test_a_reference_of_thousands_of_videos_has_a_sheet_of_the_first(
+    made: FinishedExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wan_ddp.report.pictures._MAX_SHEET_VIDEOS", 1)
+    [row, _] = pictures(made, tmp_path / "report")
+    assert row.sheet
+    assert len(row.posters) == 2
+    with Image.open(tmp_path / "report" / row.sheet) as image:
+        assert image.height < 69 + 3 * 68
 
 
 def test_labels_never_fail_for_lack_of_a_font(monkeypatch: pytest.MonkeyPatch) -> None:

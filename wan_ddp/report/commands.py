@@ -10,6 +10,8 @@ from typing import Any
 
 from wan_ddp.errors import EXIT_COMPLETE, MachineError, Stopped
 
+_MAX_DECODERS = 16
+
 _HELP = """\
 Make a report of an output folder: one page that opens from disk, offline, in any
 browser. For each reference a row in which it and its results play in step; filters;
@@ -37,7 +39,9 @@ def add_commands(subparsers: Any) -> None:
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the folder that a run's --output names")
     parser.add_argument("--to", type=Path, metavar="DIR", help="the report's folder (default: OUTPUT/report)")
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="decoders at once (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help=f"decoders at once (default: one a core, at most {_MAX_DECODERS})"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -72,5 +76,5 @@ def _stop(signal_number: int, frame: FrameType | None) -> None:
 
 
 def _num_cores() -> int:
-    """The cores that this process may use, which on a cluster are fewer than the machine's."""
-    return len(os.sched_getaffinity(0))
+    """The cores that this process may use, as far as they are of use: each decoder takes up to a gigabyte."""
+    return min(len(os.sched_getaffinity(0)), _MAX_DECODERS)

@@ -29,7 +29,10 @@ def make_report(output: Path, folder: Path, num_threads: int) -> Path:
 
     Raises UnusableError where there is nothing to report on, MachineError where `folder` cannot be written.
     """
-    contents = read_contents(output)
+    try:
+        contents = read_contents(output)
+    except OSError as error:
+        raise MachineError(f"{error.filename or output}: cannot be read: {error.strerror or error}") from error
     if not contents.rows:
         raise UnusableError(f"{output}: no video was made there, and no run was told to; give the folder of --output")
     try:

@@ -1,6 +1,6 @@
 """The files beside the page: previews of references, posters of videos, contact sheets. What is there is made once.
 
-A poster's name is its video's digest, a preview's a digest of the reference and of how it was read, and a contact sheet
+A poster is named by its video's digest, a preview by that of the reference and of how it was read, and a contact sheet
 says in itself what it was made of: so a second report makes only what has changed.
 """
 
@@ -23,7 +23,7 @@ from wan_ddp.files import sha256, sync, temporary, write_atomically
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ReferenceReader
 from wan_ddp.report.contents import Contents, Row, Video
-from wan_ddp.report.sheet import NUM_FRAMES, Strip, draw_sheet, sheet_made_of
+from wan_ddp.report.sheet import NUM_FRAMES, Strip, draw_sheet, sheet_made_of, thumbnails
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +35,7 @@ _POSTER_WIDTH = 384
 _POSTER_QUALITY = 80
 _POSTER_FRAME = NUM_FRAMES // 2
 _TIMEOUT_SECONDS = 120.0
+_MAX_SHEET_VIDEOS = 100
 _VERSION = 1  # of how all this is drawn: what another one has drawn is drawn anew
 
 
@@ -103,45 +104,66 @@ class _RowMaker:
         pictures = self._preview()
         videos = Outputs(self.contents.output)
         files = {_digest(video): videos.video(video.job) for video in self.row.videos if video.can_play}
-        posters = {digest: Path("posters", f"{digest}.jpg") for digest in files}
         sheet = self._sheet()
         made_of = self._made_of(pictures)
         sheet_is_current = sheet_made_of(self.folder / sheet) == made_of
-        missing = {digest for digest, poster in posters.items() if not (self.folder / poster).exists()}
-        wanted = missing if sheet_is_current else files.keys()
-        stills = dict(zip(wanted, self.decoders.map(self._frames, [files[digest] for digest in wanted]), strict=True))
-        for digest in missing:
-            if pictured := stills[digest]:
-                self._write_poster(posters[digest], pictured[_POSTER_FRAME])
+        in_sheet = set() if sheet_is_current else {_digest(video) for video in self._sheet_videos if video.can_play}
+        wanted = [digest for digest in files if digest in in_sheet or not self._is_there(_poster(digest))]
+        stills = self.decoders.map(lambda digest: self._picture(digest, files[digest], digest in in_sheet), wanted)
+        found = dict(zip(wanted, stills, strict=True))
         if not sheet_is_current:
-            self._draw(sheet, made_of, pictures, stills)
-        there = {digest: path for digest, path in posters.items() if (self.folder / path).exists()}
-        return replace(pictures, posters=there, sheet=sheet)
+            self._draw(sheet, made_of, pictures, found)
+        posters = {digest: _poster(digest) for digest in files if self._is_there(_poster(digest))}
+        return replace(pictures, posters=posters, sheet=sheet)
+
+    def _picture(self, digest: str, video: Path, is_in_sheet: bool) -> "list[Image] | None":
+        """Make the video's poster, if there is none; its pictures for the contact sheet, if they are wanted."""
+        if stills := self._frames(video):
+            self._write_poster(_poster(digest), stills[_POSTER_FRAME])
+        return thumbnails(stills) if stills and is_in_sheet else None
+
+    def _is_there(self, file: Path) -> bool:
+        return (self.folder / file).exists()
+
+    @property
+    def _sheet_videos(self) -> Sequence[Video]:
+        """A sheet of thousands would be larger than any program opens."""
+        return self.row.videos[:_MAX_SHEET_VIDEOS]
 
     def _preview(self) -> RowPictures:
         """The reference as the jobs saw it, as a small video and a picture of it."""
         clip = self.row.clip
         try:
             identity = self.row.digest or _stamp(Path(clip.path))
-            asked = {name: value for name, value in asdict(clip).items() if name != "path"}
-            key = hashlib.sha256(json.dumps([_VERSION, identity, asked]).encode()).hexdigest()[:32]
-            preview, poster = Path("references", f"{key}{PREVIEW_SUFFIX}"), Path("references", f"{key}.jpg")
-            with self.locks[preview]:
-                if not (self.folder / preview).exists():
-                    if self.row.digest and sha256(Path(clip.path)) != self.row.digest:
-                        return RowPictures(problem="the file has changed since these videos were made")
-                    with ReferenceReader() as reader:
-                        frames = reader.read(clip).frames
-                    _encode(self.folder / preview, frames.data.cast("B"), clip.width, clip.height, clip.fps)
-            if not (self.folder / poster).exists():
-                if not (stills := self._frames(self.folder / preview)):
-                    return RowPictures(problem="its preview does not decode")
-                self._write_poster(poster, stills[_POSTER_FRAME])
-        except JobError as error:
-            return RowPictures(problem=str(error).removeprefix(f"{clip.path}: "))
-        except FileNotFoundError:
-            return RowPictures(problem="the file is not there any more")
+        except OSError as error:
+            return RowPictures(problem=f"the file cannot be read: {error.strerror}")
+        asked = {name: value for name, value in asdict(clip).items() if name != "path"}
+        key = hashlib.sha256(json.dumps([_VERSION, identity, asked]).encode()).hexdigest()[:32]
+        preview, poster = Path("references", f"{key}{PREVIEW_SUFFIX}"), Path("references", f"{key}.jpg")
+        with self.locks[preview]:
+            if not self._is_there(preview) and (problem := self._write_preview(preview)):
+                return RowPictures(problem=problem)
+        if not self._is_there(poster):
+            if not (stills := self._frames(self.folder / preview)):
+                return RowPictures(problem="its preview does not decode")
+            self._write_poster(poster, stills[_POSTER_FRAME])
         return RowPictures(preview, poster)
+
+    def _write_preview(self, preview: Path) -> str:
+        """Why there is none, if there is none."""
+        clip = self.row.clip
+        try:
+            if self.row.digest and sha256(Path(clip.path)) != self.row.digest:
+                return "the file has changed since these videos were made"
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
+        try:
+            with ReferenceReader() as reader:
+                frames = reader.read(clip).frames
+        except JobError as error:
+            return str(error).removeprefix(f"{clip.path}: ")
+        _encode(self.folder / preview, frames.data.cast("B"), clip.width, clip.height, clip.fps)
+        return ""
 
     def _frames(self, video: Path) -> "list[Image] | None":
         """Pictures of a video at even distances; None where it does not decode."""
@@ -177,18 +199,20 @@ class _RowMaker:
 
     def _made_of(self, pictures: RowPictures) -> str:
         """A digest of everything that the contact sheet shows."""
-        videos = [[*_labels(video), _digest(video) if video.can_play else video.state] for video in self.row.videos]
-        return hashlib.sha256(json.dumps([_VERSION, str(pictures.preview), videos]).encode()).hexdigest()
+        videos = [[*_labels(video), _digest(video) if video.can_play else video.state] for video in self._sheet_videos]
+        shown = [_VERSION, str(pictures.preview), pictures.problem, len(self.row.videos), videos]
+        return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
-    def _draw(self, sheet: Path, made_of: str, pictures: RowPictures, stills: "dict[str, list[Image] | None]") -> None:
-        reference = self._frames(self.folder / pictures.preview) if pictures.preview else None
-        strips = [Strip(("reference", pictures.problem), reference)]
+    def _draw(self, sheet: Path, made_of: str, pictures: RowPictures, found: "dict[str, list[Image] | None]") -> None:
+        stills = self._frames(self.folder / pictures.preview) if pictures.preview else None
+        strips = [Strip(("reference", pictures.problem), thumbnails(stills) if stills else None)]
         strips += [
-            Strip(_labels(video), stills.get(_digest(video)) if video.can_play else None) for video in self.row.videos
+            Strip(_labels(video), found.get(_digest(video)) if video.can_play else None) for video in self._sheet_videos
         ]
-        clip = self.row.clip
+        clip, num_more = self.row.clip, len(self.row.videos) - len(self._sheet_videos)
         title = f"{self.row.category} / {self.row.name}"
         about = f"{clip.num_frames} frames at {clip.fps:g} fps, {clip.width}x{clip.height}"
+        about += f"; {num_more} more videos are on the page" if num_more else ""
         path = self.folder / sheet
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, draw_sheet(title, about, strips, (clip.width, clip.height), made_of))
@@ -196,12 +220,19 @@ class _RowMaker:
 
 def _labels(video: Video) -> tuple[str, str]:
     flags = f" ({', '.join(video.flags)})" if video.flags else ""
-    told = video.job.prompt if video.can_play else f"{video.state}: {video.why}"
+    told = video.job.prompt if video.can_play else video.state
+    if video.state in ("failed", "corrupt"):
+        told = f"{video.state}: {video.why}"
     return f"prompt {video.job.prompt_index}, seed {video.job.seed}{flags}", told
 
 
 def _digest(video: Video) -> str:
     return video.made.video.sha256 if video.made else ""
+
+
+def _poster(digest: str) -> Path:
+    """Its name is not the record's own text, which may be anything."""
+    return Path("posters", f"{hashlib.sha256(f'{_VERSION} {digest}'.encode(errors='replace')).hexdigest()[:32]}.jpg")
 
 
 def _stamp(path: Path) -> str:

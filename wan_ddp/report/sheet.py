@@ -58,6 +58,15 @@ class Typeface:
         return ImageFont.truetype(self.path, size, self.index, layout_engine=ImageFont.Layout.BASIC)
 
 
+def thumbnails(stills: "Sequence[Image]") -> "list[Image]":
+    """Pictures as small as the sheet shows them."""
+    from PIL import Image
+
+    width = min(_PICTURE_WIDTH, stills[0].width)
+    size = width, max(round(width * stills[0].height / stills[0].width), 1)
+    return [still.resize(size, Image.Resampling.BOX) for still in stills]
+
+
 def draw_sheet(title: str, about: str, strips: Sequence[Strip], clip_size: tuple[int, int], made_of: str) -> bytes:
     """The sheet as a PNG that says what it was `made_of`; `clip_size` is the videos' width and height."""
     from PIL import Image, ImageDraw
@@ -82,7 +91,7 @@ def draw_sheet(title: str, about: str, strips: Sequence[Strip], clip_size: tuple
         for place in range(NUM_FRAMES):
             x = left + place * (picture_width + _GAP)
             if strip.pictures:
-                sheet.paste(strip.pictures[place].resize(picture_size, Image.Resampling.BOX), (x, y))
+                sheet.paste(strip.pictures[place], (x, y))
             else:
                 draw.rectangle((x, y, x + picture_size[0] - 1, y + picture_size[1] - 1), _EMPTY)
     info = PngInfo()
