@@ -268,7 +268,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="GPU memory in use on the whole device above which DiffSynth keeps weights on the CPU",
     )
     group.add_argument(
-        "--cpu-offload", action="store_true", help="keep weights on the CPU and bring each layer to the GPU in turn"
+        "--cpu-offload", action="store_true", help="keep models in the CPU's memory, and each on the GPU while it works"
     )
     group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
 
