@@ -45,7 +45,7 @@ class Terminal:
         self.resize(columns, lines)
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command(*arguments)],
-            env=environ(TERM="xterm-256color"),
+            env=environ(TERM="xterm-256color", COLUMNS="33", LINES="5"),  # of another terminal
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -3,10 +3,11 @@
 import json
 import os
 import re
-import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,14 @@ from wan_ddp.job import fingerprint
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The experiment's 680 videos, all made."""
-    finished = Finished(tmp_path_factory.mktemp("complete"), EXPERIMENT, seeds=range(10))
-    finished.make_all()
-    finished.begin("run", world_size=8)
-    return finished
+def complete() -> Iterator[Finished]:
+    """The experiment's 680 videos, all made, in a folder that others may read: pytest's own are its user's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        finished = Finished(Path(folder), EXPERIMENT, seeds=range(10))
+        finished.make_all()
+        finished.begin("run", world_size=8)
+        yield finished
 
 
 def test_680_finished_videos_are_complete_in_every_form(complete: Finished) -> None:
@@ -46,12 +49,10 @@ def test_680_finished_videos_are_complete_in_every_form(complete: Finished) -> N
 
 
 def test_a_folder_that_may_only_be_read_is_looked_at_as_another_user_and_stays_as_it_is(
-    complete: Finished, tmp_path: Path
+    complete: Finished,
 ) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root, to be somebody else")
-    for folder in [complete.folder, *complete.folder.parents]:  # pytest keeps its folders to itself
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
     before = {path: path.lstat().st_mtime_ns for path in complete.output.rglob("*")}
     # The interpreter may be root's alone: what it imports is imported before.
     code = (

@@ -166,7 +166,13 @@ class _JsonLines:
 
 
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or _PIPE_COLUMNS)
+    width = None
+    if sys.stdout.isatty():
+        # Where they are exported they tell the size that another terminal had, or this one once.
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
+    elif not os.environ.get("COLUMNS", "").isdecimal():
+        width = _PIPE_COLUMNS
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
