@@ -9,7 +9,6 @@ import io
 import json
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -65,7 +64,7 @@ def make_pictures(
     The work is done by other processes (decoders, encoders), so threads suffice.
     """
     with ThreadPoolExecutor(num_threads) as decoders, ThreadPoolExecutor(num_threads) as rows:
-        locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        locks: dict[str, threading.Lock] = {}
         makers = [_RowMaker(contents, row, folder, decoders, locks) for row in contents.rows]
         futures = [rows.submit(maker.make) for maker in makers]
         try:
@@ -97,7 +96,7 @@ class _RowMaker:
     row: Row
     folder: Path
     decoders: Executor
-    locks: dict[Path, threading.Lock]
+    locks: dict[str, threading.Lock]
     """One a file that several rows may show, and make at once."""
 
     def make(self) -> RowPictures:
@@ -122,6 +121,9 @@ class _RowMaker:
             self._write_poster(_poster(digest), stills[_POSTER_FRAME])
         return thumbnails(stills) if stills and is_in_sheet else None
 
+    def _lock(self, file: Path) -> threading.Lock:
+        return self.locks.setdefault(str(file), threading.Lock())  # one step, as no key is compared in Python
+
     def _is_there(self, file: Path) -> bool:
         return (self.folder / file).exists()
 
@@ -140,7 +142,7 @@ class _RowMaker:
         asked = {name: value for name, value in asdict(clip).items() if name != "path"}
         key = hashlib.sha256(json.dumps([_VERSION, identity, asked]).encode()).hexdigest()[:32]
         preview, poster = Path("references", f"{key}{PREVIEW_SUFFIX}"), Path("references", f"{key}.jpg")
-        with self.locks[preview]:
+        with self._lock(preview):
             if not self._is_there(preview) and (problem := self._write_preview(preview)):
                 return RowPictures(problem=problem)
         if not self._is_there(poster):
@@ -189,7 +191,7 @@ class _RowMaker:
         return [stills[different.index(index)] for index in indices]
 
     def _write_poster(self, path: Path, picture: "Image") -> None:
-        with self.locks[path]:
+        with self._lock(path):
             if not (self.folder / path).exists():
                 _write_jpeg(self.folder / path, picture)
 
