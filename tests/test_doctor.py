@@ -228,12 +228,14 @@ def test_the_table_says_what_to_do_and_a_bad_manifest_hides_nothing_else(
     experiment.jobs[0]["num_frames"] = 80
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "torch.py").write_text("raise ImportError('libcudart.so.13 is not there')")
+    (tmp_path / "modules" / "tqdm.py").write_text("raise ModuleNotFoundError('No module named tqdm')")
     result = doctor(experiment, environ={"PYTHONPATH": f"{tmp_path / 'modules'}:{ROOT}"})
     assert result.returncode == 2
     lines = result.stdout.splitlines()
     assert lines[-1].startswith("a run would fail: packages, torch")
-    assert "manifest" in lines[-1]
-    assert any("num_frames is 80; it must be 4n+1" in " ".join(line.split()) for line in [result.stdout])
+    assert "manifest, videos" in lines[-1]
+    assert "not looked at: ModuleNotFoundError" in " ".join(result.stdout.split())
+    assert "num_frames is 80; it must be 4n+1" in " ".join(result.stdout.split())
     assert any(line.strip().startswith("-> python generate.py --manifest") for line in lines)
     assert any(line.startswith("ok") and "ffmpeg" in line for line in lines)
 

@@ -10,15 +10,7 @@ from factories import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_ddp.doctor.checks import (
-    check_disk,
-    check_gpu_memory,
-    check_machine,
-    check_ranks,
-    check_references,
-    check_time,
-    check_torch,
-)
+from wan_ddp.doctor.checks import check_disk, check_machine, check_ranks, check_references, check_time
 from wan_ddp.doctor.found import (
     Driver,
     Ffmpeg,
@@ -35,6 +27,7 @@ from wan_ddp.doctor.found import (
     Terminal,
     Torch,
 )
+from wan_ddp.doctor.gpu_checks import check_gpu_memory, check_torch
 from wan_ddp.doctor.needs import MEASURED_JOB, Needs
 from wan_ddp.doctor.rows import Row, Verdict, conclusion, exit_code, in_short, table
 from wan_ddp.estimate import ModelSize

@@ -130,7 +130,7 @@ def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def a_trial(folder: Path, *flags: str) -> Trial:
     settings = parse(["--output", str(folder / "out")], {})
-    return Trial(settings, None, [shorten(job) for job in choose(JOBS, 2)], flags, 2)
+    return Trial(settings, [shorten(job) for job in choose(JOBS, 2)], flags, 2)
 
 
 def test_a_pilot_is_launched_with_the_runs_own_flags_on_a_manifest_of_its_own(tmp_path: Path, launcher: Path) -> None:

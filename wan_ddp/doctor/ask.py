@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_LEAST_SECONDS = 0.5  # for an answer that was ready long before somebody came for it
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -61,7 +63,7 @@ class Question:
         if self._process is None:
             return self._failed
         try:
-            text, _ = self._process.communicate(timeout=max(self._end - time.monotonic(), 0.01))
+            text, _ = self._process.communicate(timeout=max(self._end - time.monotonic(), _LEAST_SECONDS))
         except subprocess.TimeoutExpired as expired:
             self._kill(self._process)
             said = (
@@ -73,7 +75,9 @@ class Question:
     def _ending(self, code: int, text: str) -> str:
         if code == 0:
             return ""
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        how = f"exit status {code}" if code > 0 else f"signal {-code}"
+        with suppress(ValueError):  # a real-time signal has no name
+            how = signal.Signals(-code).name
         last = " ".join(text.split())[-200:]
         return f"{self._name} failed ({how})" + (f": {last}" if last else "")
 

@@ -6,19 +6,10 @@ Only what costs next to nothing is looked at, and nothing is refused for it.
 import sys
 from collections.abc import Mapping, Sequence
 
-from wan_ddp.doctor.checks import (
-    check_clock,
-    check_disk,
-    check_driver,
-    check_gpu_use,
-    check_gpus,
-    check_host_memory,
-    check_processor,
-    check_terminal,
-    gb,
-)
+from wan_ddp.doctor.checks import check_clock, check_disk, check_host_memory, check_processor, check_terminal, gb
 from wan_ddp.doctor.child import driver_cuda, look_at_folder
 from wan_ddp.doctor.found import Driver, Folder, Torch
+from wan_ddp.doctor.gpu_checks import check_driver, check_gpu_use, check_gpus
 from wan_ddp.doctor.model import Model, model_of
 from wan_ddp.doctor.needs import Needs
 from wan_ddp.doctor.probe import (

@@ -105,13 +105,15 @@ def _pilot(settings: Settings, diagnosis: "Diagnosis", flags: Sequence[str]) -> 
 
     project, needs = diagnosis.project, diagnosis.project.needs
     shards = [[task.job for task in shard if task.is_to_do(settings, None)] for shard in project.shards]
-    jobs = [job for shard in shards for job in shard]
-    if not jobs:
+    if not any(shards):
         print("pilot: nothing is left to do", file=sys.stderr)
         return None
+    jobs = [task.job for task in project.tasks if task.is_to_do(settings, None)]
     chosen = [shorten(job) for job in choose(jobs, needs.num_ranks)]
+    if not chosen:
+        raise UnusableError("pilot: no job to do has its reference; put one there")
     print(f"pilot: {len(chosen)} short videos, in {folder_of(settings.output)}", file=sys.stderr)
-    pilot = Trial(settings, diagnosis.model.identity, chosen, flags, needs.num_ranks).run(os.environ)
+    pilot = Trial(settings, chosen, flags, needs.num_ranks).run(os.environ)
     outcome = outcome_of(pilot, shards, datetime.now().astimezone())
     try:
         kept = write_pilot(settings.output, pilot)

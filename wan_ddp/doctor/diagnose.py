@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`project` is None where this environment lacks what a run imports."""
+    """`project` is None where it could not be looked at."""
 
     rows: list[Row]
     model: Model
@@ -35,13 +35,13 @@ def diagnose(settings: Settings, world_size: int | None, environ: Mapping[str, s
     model, model_rows = look_at_model(settings)
     try:
         from wan_ddp.doctor.project import look_at_project
-    except ImportError as error:
-        needs = Needs(
-            model.name, settings.ranks_per_gpu, settings.ranks_per_gpu, bool(machine.torch.num_gpus), model.size
-        )
-        unseen = Row("videos", f"not looked at: {in_one_line(error)}", "the packages that a run imports", "warning")
+
+        project = look_at_project(settings, jobs, machine, model, world_size, environ)
+    except Exception as error:  # noqa: BLE001 - a package is broken, or the fault is ours: the rest is told all the same
+        ranks = settings.ranks_per_gpu
+        needs = Needs(model.name, ranks, ranks, on_gpu=bool(machine.torch.num_gpus), size=model.size)
+        unseen = Row("videos", f"not looked at: {in_one_line(error)}", "a plan that can be looked at", "fails")
         return Diagnosis([*check_machine(machine, needs), manifest, *model_rows, unseen], model, None)
-    project = look_at_project(settings, jobs, machine, model, world_size, environ)
     rows = [*check_machine(machine, project.needs), manifest, *model_rows, *project.rows]
     return Diagnosis(rows, model, project)
 

@@ -110,7 +110,10 @@ def _part(name: str, files: Sequence[Path], expected: str, meant: Architecture) 
 def _files(name: str, files: Sequence[Path], needed: str) -> Row:
     if not files:
         return Row(name, "not there", needed, "fails")
-    size = f"{sum(path.stat().st_size for path in files) / 1e9:.3f} GB"
+    try:
+        size = f"{sum(path.stat().st_size for path in files) / 1e9:.3f} GB"
+    except OSError as error:
+        return Row(name, f"{error.filename}: {error.strerror}", needed, "fails")
     return Row(name, f"{files[0].name}, {size}" if len(files) == 1 else f"{len(files)} files, {size}", needed)
 
 

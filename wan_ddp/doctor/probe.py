@@ -69,7 +69,7 @@ def look_at_machine(output: Path, num_bytes: float, environ: Mapping[str, str]) 
 def look_at_packages(requirements: Path) -> Packages:
     """What of the requirements is not installed, or of another version; nothing is imported."""
     lacking, unfit = [], []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    for line in _text(requirements).splitlines():
         match = re.match(r"([\w.-]+)(.*)", line.partition("#")[0].strip())
         if not match:
             continue

@@ -11,6 +11,7 @@ from wan_ddp.errors import EXIT_COMPLETE, EXIT_UNUSABLE
 
 Verdict = Literal["ok", "warning", "fails"]
 
+INSTALL = "pip install -r requirements.txt -c constraints.txt"
 _MIN_CELL, _MAX_CELL = 24, 60
 
 

@@ -63,7 +63,6 @@ class Trial:
     """A pilot that is to be made: its jobs, short already, and the flags that the run will have."""
 
     settings: Settings
-    identity: str | None
     jobs: Sequence[Job]
     flags: Sequence[str]
     num_ranks: int
@@ -111,7 +110,7 @@ class Trial:
             for job, record in zip(self.jobs, records, strict=True)
         ]
         return Pilot(
-            setup_of(self.settings, self.identity, device, self.num_ranks),
+            setup_of(self.settings, records[0]["inputs"]["model"], device, self.num_ranks),
             f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
             median(sum(record["loading_seconds"].values()) for record in records),
             tuple(samples),
