@@ -26,7 +26,14 @@ FINGERPRINTS = "  of it fingerprints"
 INDEX = "  of it the index read"
 LISTING = "  of it folders listed, files compared"
 ABOUT: dict[str, Any] = {
-    "flags": [],
+    "sanity": {
+        "flags": [],
+        "black_frames": 0,
+        "blank_frames": 0,
+        "frozen_pairs": 0,
+        "flicker": 0.12,
+        "motion": {"likeness": 0.871, "camera_likeness": 0.934, "speed_ratio": 1.037},
+    },
     "model": {
         "name": "Wan2.1-T2V-14B",
         "identity": CONDITIONS.model,

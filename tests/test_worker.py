@@ -22,6 +22,7 @@ from wan_ddp.gpu_share import Turn
 from wan_ddp.job import Conditions, Control, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ClipRequest
+from wan_ddp.sanity import Inspector
 from wan_ddp.signals import Signals
 from wan_ddp.steps import Header, SavedSteps, load_steps, save_steps
 from wan_ddp.survey import Task
@@ -66,6 +67,8 @@ class Counting:
 
     at: dict[int | str, WHEN] = field(default_factory=dict)
     fits: bool = True
+    colour: int | None = None
+    """Of every frame; None makes noise."""
     save: Callable[[int], bytes] = staticmethod(lambda step: str(step).encode())  # noqa: RUF009
     made: list[int] = field(default_factory=list)
     """The steps made, of all attempts."""
@@ -82,6 +85,8 @@ class Counting:
         self.at.get("decode", int)()
         shape = (job.num_frames, job.height, job.width, 3)
         frames = np.random.default_rng(job.seed).integers(0, 256, shape, dtype=np.uint8)
+        if self.colour is not None:
+            frames[:] = self.colour
         return Made(frames, {"encode": 0.0, "denoise": 1.5, "decode": 0.0}, {"num_forwards": 2 * len(self.made)})
 
 
@@ -130,6 +135,7 @@ class Bench:
             outputs=self.outputs,
             reader=self.reader,  # type: ignore[arg-type]
             generator=self.generator,
+            inspector=Inspector(),
             signals=signals,
             sampling="frames",
             short_reference="refuse",
@@ -214,8 +220,8 @@ def test_a_video_is_published_with_its_record_and_every_step_is_told(bench: Benc
     assert bench.files() == ["seed_42_prompt_0.json", "seed_42_prompt_0.mp4"]
     record = bench.record()
     assert (record["model"], record["run_id"], record["rank"], record["num_forwards"]) == ("m", "run", 3, 12)
-    assert (record["resumed_from"], record["flags"]) == ([], [])
-    assert list(record["seconds"]) == ["read", "encode", "denoise", "decode", "save"]
+    assert record["resumed_from"] == []
+    assert list(record["seconds"]) == ["read", "encode", "denoise", "decode", "inspect", "save"]
     assert record["seconds"]["denoise"] == 1.5
 
 
@@ -223,6 +229,30 @@ def test_one_video_follows_another_and_the_next_reference_is_read_ahead(bench: B
     tasks = [bench.task(seed=1), bench.task(seed=2, reference="/r/next.mp4"), bench.task(seed=3, mechanism="none")]
     assert bench.work(*tasks) == [Published()] * 3
     assert bench.reader.prefetched == ["/r/next.mp4"]
+
+
+def test_a_suspicious_video_is_published_all_the_same_and_its_record_and_the_log_say_what_is_suspicious(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.generator.colour = 0
+    with caplog.at_level(logging.INFO):
+        assert bench.work() == [Published()]
+    assert bench.state() == "verified"
+    assert bench.record()["sanity"] == {
+        "flags": ["black"],
+        "black_frames": 5,
+        "blank_frames": 0,
+        "frozen_pairs": 0,
+        "flicker": 0.0,
+        "motion": {"likeness": None, "camera_likeness": None, "speed_ratio": None},
+    }
+    assert [each.levelname for each in caplog.records if "suspicious (black)" in each.message] == ["INFO"]
+
+
+def test_a_video_without_a_reference_is_not_compared_with_one(bench: Bench) -> None:
+    task = bench.task(mechanism="none")
+    bench.work(task)
+    assert bench.record(task)["sanity"]["motion"] is None
 
 
 # Failures
@@ -241,6 +271,12 @@ def test_a_failure_costs_its_own_task_and_the_next_is_made(bench: Bench, error: 
     bench.generator.at = failing
     bench.on_message = lambda message: isinstance(message, Failed) and failing.clear()
     assert bench.work(bench.task(seed=1), bench.task()) == [expected, Published()]
+
+
+def test_a_video_of_values_that_are_not_finite_is_never_published(bench: Bench) -> None:
+    bench.generator.at = {"decode": raising(JobError("the model made values that are not finite"))}
+    assert bench.work() == [Failed("error", "the model made values that are not finite")]
+    assert bench.files() == []
 
 
 def test_bad_input_is_said_before_anything_is_generated(bench: Bench) -> None:

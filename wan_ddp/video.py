@@ -41,9 +41,6 @@ _LOOKAHEAD_SECONDS = 2.0
 _PROBE_TIMEOUT_SECONDS = 600.0
 # Anamorphic clips have 1.09 and more; encoders write 1.0008 and the like to make up for sizes rounded to whole pixels.
 _SQUARE_PIXEL_TOLERANCE = 0.01
-# 8-bit levels between which a frame counts as one colour: lossy encoding moves a flat frame by one or two.
-_FLAT_LEVELS = 2
-_BLACK_LEVEL = 16
 _REMEDY = "use another file, or encode it anew: ffmpeg -i OLD -an -c:v libx264 -crf 10 NEW.mp4"
 
 
@@ -138,17 +135,6 @@ def cover_box(
     box_height = min(source_height, source_width / wanted_aspect)
     left, top = (source_width - box_width) / 2, (source_height - box_height) / 2
     return left, top, source_width - left, source_height - top
-
-
-def looks_constant(frames: Frames) -> str | None:
-    """`black` or `constant` if every frame of (num_frames, height, width, 3) is of one colour, None for a picture."""
-    highest = 0
-    for frame in frames:
-        low, high = frame.min(axis=(0, 1)).astype(int), frame.max(axis=(0, 1)).astype(int)
-        if (high - low).max() > _FLAT_LEVELS:
-            return None
-        highest = max(highest, high.max())
-    return "black" if highest <= _BLACK_LEVEL else "constant"
 
 
 def _decode(source: Source, timeline: Timeline, indices: Sequence[int], width: int, height: int) -> Clip:

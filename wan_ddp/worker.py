@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from wan_ddp.errors import DiskFullError, FailureKind, JobError, Stopped, SupersededError
 from wan_ddp.job import Control, Job, Sampling, ShortReference, fingerprint
@@ -15,7 +15,10 @@ from wan_ddp.signals import Signals
 from wan_ddp.steps import KeptSteps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import VideoFile
-from wan_ddp.video import Clip, Frames, looks_constant
+from wan_ddp.video import Clip, Frames
+
+if TYPE_CHECKING:
+    from wan_ddp.sanity import Inspector, Sanity  # numpy and OpenCV, which the supervisor does without
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +139,7 @@ class Worker:
     outputs: Outputs
     reader: ReferenceReader
     generator: Generator
+    inspector: "Inspector"
     signals: Signals
     sampling: Sampling
     short_reference: ShortReference
@@ -209,10 +213,15 @@ class Worker:
             log.info("%s: the reference is %.1f%% of the first latent", job.id, 100 * made.measured["reference_share"])
         say(Doing("save", num_steps, num_steps))
         clock = time.monotonic()
+        sanity = self.inspector.inspect(made.frames, clip.frames if clip else None, self._request(job))
+        log.info("%s: %s", job.id, sanity)
+        inspect_seconds = time.monotonic() - clock
+        clock = time.monotonic()
 
         def describe(video: VideoFile) -> dict[str, Any]:
-            seconds = {"read": read_seconds, **made.seconds, "save": time.monotonic() - clock}
-            return self._record(order.task, clip, made, video) | {
+            save_seconds = time.monotonic() - clock
+            seconds = {"read": read_seconds, **made.seconds, "inspect": inspect_seconds, "save": save_seconds}
+            return self._record(order.task, clip, made, sanity, video) | {
                 "resumed_from": list(kept.resumed_from),
                 "seconds": {name: round(value, 3) for name, value in seconds.items()},
                 "run_id": self.run_id,
@@ -268,7 +277,9 @@ class Worker:
         if self.turn is not None:
             self.turn.release()
 
-    def _record(self, task: Task, clip: Clip | None, made: Generated, video: VideoFile) -> dict[str, Any]:
+    def _record(
+        self, task: Task, clip: Clip | None, made: Generated, sanity: "Sanity", video: VideoFile
+    ) -> dict[str, Any]:
         """What the record says of the video itself; how it came to be is the rest of it."""
         job = task.job
         return {
@@ -277,7 +288,7 @@ class Worker:
             "inputs": task.inputs,
             "reference": {"path": job.reference} | (asdict(clip.source) if clip else {}),
             "video": asdict(video),
-            "flags": [flag for flag in [looks_constant(made.frames)] if flag],
+            "sanity": asdict(sanity),
             **self.about,
             **made.measured,
         }

@@ -64,7 +64,13 @@ def _main(spec: WorkerSpec, connection: Connection, offload: bool, supervisor_pi
 
 
 def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
+    import cv2
+
     from wan_ddp.reader import ReferenceReader
+    from wan_ddp.sanity import Inspector
+
+    # Frames are inspected small: OpenCV's threads would gain little, and take it from the GPU's other rank.
+    cv2.setNumThreads(1)
 
     def say(message: Message) -> None:
         try:
@@ -92,6 +98,7 @@ def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
             outputs=Outputs(settings.output),
             reader=reader,
             generator=generator,
+            inspector=Inspector(),
             signals=signals,
             sampling=settings.sampling,
             short_reference=settings.short_reference,
