@@ -153,3 +153,14 @@ def test_larger_videos_and_vaes_in_one_piece_never_take_less_memory(width: int, 
 def test_noise_takes_more_room_than_a_picture() -> None:
     assert video_bytes(JOB, noise=True) == pytest.approx(26e6, rel=0.02)  # measured
     assert video_bytes(JOB) < video_bytes(JOB, noise=True) / 5
+
+
+def test_ranks_that_denoise_in_turns_take_as_long_as_all_their_denoising_together() -> None:
+    side_by_side = estimate([[JOB], [JOB]], 1, [], PILOT).seconds
+    in_turns = estimate([[JOB], [JOB]], 1, [], replace(PILOT, takes_turns=True)).seconds
+    alone = PILOT.denoise_seconds(JOB)
+    assert side_by_side == pytest.approx(PILOT.shard_seconds([JOB]))
+    assert in_turns == pytest.approx(max(side_by_side, PILOT.start_seconds + 2 * alone))
+    assert in_turns > side_by_side
+    two_gpus = estimate([[JOB], [JOB]], 2, [], replace(PILOT, takes_turns=True)).seconds
+    assert two_gpus == pytest.approx(side_by_side)

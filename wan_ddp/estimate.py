@@ -57,6 +57,16 @@ class Samples:
     videos: tuple[Sample, ...]
     start_seconds: float
     basis: str
+    takes_turns: bool = False
+    """Whether one rank of a GPU denoises at a time: not on the CPU."""
+
+    def gpu_seconds(self, shards: Sequence[Sequence[Job]]) -> float:
+        """The time of a GPU's ranks for their shards."""
+        longest = max(map(self.shard_seconds, shards), default=0.0)
+        if not self.takes_turns:
+            return longest
+        in_turn = sum(self.denoise_seconds(job) for shard in shards for job in shard)
+        return max(longest, self.start_seconds + in_turn if in_turn else 0.0)
 
     def shard_seconds(self, shard: Sequence[Job]) -> float:
         """A rank's time for its shard. The videos of one reference, one after another, share its encoding."""
@@ -70,7 +80,7 @@ class Samples:
 
     def video_seconds(self, job: Job) -> float:
         """From its first step to its record, without the reading and encoding of its reference."""
-        return self.denoise_seconds(job) + self._scaled(job, "decode save", _num_pixels)
+        return self.denoise_seconds(job) + self._scaled(job, "decode inspect save", _num_pixels)
 
     def denoise_seconds(self, job: Job) -> float:
         return self._scaled(job, "denoise", _denoise_flop)
@@ -79,7 +89,10 @@ class Samples:
         return median(sample.num_bytes / _num_pixels(sample.job) for sample in self._near(job)) * _num_pixels(job)
 
     def _scaled(self, job: Job, parts: str, cost: Callable[[Job], float]) -> float:
-        rates = [sum(sample.seconds[part] for part in parts.split()) / cost(sample.job) for sample in self._near(job)]
+        rates = [
+            sum(sample.seconds.get(part, 0.0) for part in parts.split()) / cost(sample.job)
+            for sample in self._near(job)
+        ]
         return median(rates) * cost(job)
 
     def _near(self, job: Job) -> Sequence[Sample]:
@@ -116,11 +129,10 @@ def estimate(
         busiest = max((sum(speed * h100_seconds(job) for job in shard) for shard in shards), default=0.0)
         basis = f"{median(seconds for _, seconds in made):.0f} s a video, the median of those made"
         return Estimate(busiest, num_bytes, basis)
-    if samples:
-        busiest = max(map(samples.shard_seconds, shards), default=0.0)
-        return Estimate(busiest, num_bytes, samples.basis)
     ranks_per_gpu = -(-len(shards) // num_gpus)
     gpus = [shards[first : first + ranks_per_gpu] for first in range(0, len(shards), ranks_per_gpu)]
+    if samples:
+        return Estimate(max(map(samples.gpu_seconds, gpus), default=0.0), num_bytes, samples.basis)
     busiest = max(sum(h100_seconds(job, size) for shard in gpu for job in shard) for gpu in gpus)
     basis = "Wan2.1-T2V-14B on H100, as DiffSynth comes"
     if size not in (None, ModelSize()):

@@ -42,7 +42,7 @@ class Pilot:
         ranks = "1 rank" if self.setup.ranks == 1 else f"{self.setup.ranks} ranks"
         where = "on the CPU" if self.setup.device == CPU else f"on each {self.setup.device}"
         basis = f"the pilot of {self.finished[:10]}: {len(self.videos)} short videos, {ranks} {where}"
-        return Samples(self.videos, self.start_seconds, basis)
+        return Samples(self.videos, self.start_seconds, basis, takes_turns=self.setup.device != CPU)
 
 
 _PILOT = TypeAdapter(Pilot)

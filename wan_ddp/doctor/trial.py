@@ -30,7 +30,8 @@ from wan_ddp.settings import ROOT, Settings
 
 NUM_STEPS = 8
 """Of a short video: enough that the first step, which takes longer, hardly counts."""
-_PARTS = ("read", "encode", "denoise", "decode", "save")
+# All that takes time but `turn`: how long a rank waits for the GPU follows from what the others do there.
+_PARTS = ("read", "encode", "denoise", "decode", "inspect", "save")
 _POLL_SECONDS = 2.0
 
 

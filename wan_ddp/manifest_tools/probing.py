@@ -12,7 +12,7 @@ from wan_ddp.child import Child, attach, limit_memory
 from wan_ddp.errors import JobError
 from wan_ddp.ffmpeg import BrokenVideoError, open_video, read_rotation, read_timeline
 from wan_ddp.reader import DECODER_BYTES, ClipRequest
-from wan_ddp.video import looks_constant, read_clip
+from wan_ddp.video import Frames, read_clip
 
 # As long as a run gives a reference; a file that takes longer to decode whole is described by what a run needs of it.
 _TIMEOUT_SECONDS = 120.0
@@ -20,6 +20,10 @@ _WHOLE_SECONDS = 100.0
 # A crash may be the work of something else, such as the kernel short of memory; two in a row are the file's.
 _MAX_DEATHS = 2
 _MAX_ANSWER_BYTES = 2**20
+
+# A picture has more levels between its darkest and its brightest pixel; video's black is 16.
+_FLAT_LEVELS = 2
+_BLACK_LEVEL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +183,15 @@ def _read(way: ClipRequest) -> Reading:
         return Reading("it takes too much memory to decode; use another file")
     except Exception as error:  # noqa: BLE001 - whatever it is, it would fail the jobs
         return Reading(f"{type(error).__name__}: {error}")
-    return Reading(picture=looks_constant(clip.frames))
+    return Reading(picture=_looks_constant(clip.frames))
+
+
+def _looks_constant(frames: Frames) -> str | None:
+    """`black` or `constant` if every frame of (num_frames, height, width, 3) is of one colour, None for a picture."""
+    highest = 0
+    for frame in frames:
+        low, high = frame.min(axis=(0, 1)).astype(int), frame.max(axis=(0, 1)).astype(int)
+        if (high - low).max() > _FLAT_LEVELS:
+            return None
+        highest = max(highest, high.max())
+    return "black" if highest <= _BLACK_LEVEL else "constant"
