@@ -24,7 +24,7 @@ from wan_ddp.references import catalogue
 from wan_ddp.references.clip import FULL, Clip, Format
 from wan_ddp.references.draw import frames
 from wan_ddp.references.looks import in_other_looks
-from wan_ddp.sanity import Sanity, inspect
+from wan_ddp.sanity import UNLIKE_BELOW, Sanity, inspect
 from wan_ddp.video import read_clip
 
 SMALL = Format(width=208, height=120, num_frames=FULL.num_frames, fps=FULL.fps)
@@ -114,13 +114,13 @@ def separation(folder: Path) -> None:
     for name, found in versions.items():
         print(f"{name}: {told(found)}")
     same = [compare(other, reference) for reference, looks in zip(references, others, strict=True) for other in looks]
-    print(f"the same motion in other looks: likeness {spread([each.likeness for each in same])}")
+    print(f"the same motion in other looks: likeness {spread([each.likeness for each in same])}, {len(same)} videos")
     cameras = [each.camera_likeness for each in same if each.camera_likeness is not None]
     print(f"  of the camera, where it moves: {spread(cameras)}, {len(cameras)} videos")
     print(f"  speed ratio: {spread([each.speed_ratio for each in same])}")
     unrelated = list(unrelated_likenesses(references, [looks[0] for looks in others]))
     print(f"the motion of every other clip, in other looks: likeness {spread(unrelated)}")
-    print(f"  above 0.3: {np.mean(np.array(unrelated) > 0.3):.1%}")
+    print(f"  not flagged: {np.mean(np.array(unrelated) >= UNLIKE_BELOW):.1%} of {len(unrelated)}")
 
 
 def unrelated_likenesses(references: Sequence[Motion], others: Sequence[Motion]) -> Iterator[float]:

@@ -62,7 +62,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiment = FinishedExperiment(tmp_path_factory.mktemp("failing") / "x", lines)
     ids = experiment.ids()
     experiment.failures = {ids[1]: ["bad_input"], ids[5]: ["worker_died"] * 3, ids[6]: ["gpu"]}
-    experiment.recorded = {ids[2]: {"sanity": {"flags": ["static"], "motion": {"whole": 0.125, "camera": None}}}}
+    experiment.recorded = {ids[2]: {"sanity": {"flags": ["static"], "motion": {"likeness": 0.125}}}}
     return report(experiment.write())
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from finished_experiment import FinishedExperiment, manifest_lines
 
 from wan_ddp.errors import UnusableError
+from wan_ddp.motion import Comparison
 from wan_ddp.report.contents import Contents, Likeness, Video, read_contents
+from wan_ddp.sanity import Sanity
 
 LINES = {"街道": 1, "pan": 2}
 
@@ -92,8 +95,8 @@ def test_videos_gone_cut_off_or_of_other_settings_are_told_apart(tmp_path: Path)
 def test_flags_and_likeness_are_read_and_a_record_with_odd_ones_still_has_its_video(tmp_path: Path) -> None:
     made = experiment(tmp_path).write()
     told, odd, bare, *_ = made.ids()
-    sanity = {"flags": ["frozen"], "motion": {"whole": 0.5, "camera": None, "speed_ratio": 1.2}, "flicker": 0.1}
-    edit(made.output, told, flags=["constant", "frozen"], sanity=sanity)
+    sanity = Sanity(("frozen",), 0, 0, 30, 0.1, Comparison(0.5, None, 1.2))
+    edit(made.output, told, flags=["constant", "frozen"], sanity=asdict(sanity))
     edit(made.output, odd, sanity="none", rank="three", resumed_from=7)
     contents = read_contents(made.output)
     assert find(contents, told).flags == ["constant", "frozen"]

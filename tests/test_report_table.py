@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> FinishedExperiment:
     experiment = FinishedExperiment(tmp_path_factory.mktemp("table") / "x", lines)
     ids = experiment.ids()
     experiment.failures = {ids[7]: ["out_of_memory"]}
-    experiment.recorded = {ids[0]: {"sanity": {"flags": ["frozen", "black"], "motion": {"whole": -0.25}}}}
+    experiment.recorded = {ids[0]: {"sanity": {"flags": ["frozen", "black"], "motion": {"likeness": -0.25}}}}
     return experiment.write()
 
 

@@ -77,7 +77,7 @@ class Comparison:
     camera_likeness: float | None
     """The same of what a camera does alone: pan, tilt, roll, zoom."""
     speed_ratio: float | None
-    """How fast the fastest place is, as a multiple of the reference's."""
+    """How fast the fastest place of the picture is, as a multiple of the reference's."""
 
 
 def still_pairs(video: Miniature) -> NDArray[np.bool_]:

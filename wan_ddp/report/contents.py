@@ -32,8 +32,8 @@ _VIDEO_ID = re.compile(r"[^/]+/[^/]+/seed_(\d+)_prompt_(\d+)")
 class Likeness:
     """How much a video moves like its reference, from -1 to 1: as a whole, and as far as the camera does it."""
 
-    whole: float | None = None
-    camera: float | None = None
+    likeness: float | None = None
+    camera_likeness: float | None = None
     speed_ratio: float | None = None
 
 

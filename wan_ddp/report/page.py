@@ -134,7 +134,7 @@ def _shown_video(row: int, video: Video, pictures: RowPictures, links: Links) ->
         "attempts": video.attempts,
         "log": video.log_tail,
         "flags": video.flags,
-        "likeness": video.motion.whole,
+        "likeness": video.motion.likeness,
         "motion": video.motion,
         "src": links.to_video(video) if video.can_play else "",
         "poster": links.to_file(poster),
@@ -159,7 +159,7 @@ def _data(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             # A seed may have more digits than JavaScript's numbers.
             | {"seed": str(video["seed"]), "prompt": str(video["prompt_index"])}
             | {"settings": settings.index(video["settings"])}
-            | {"camera": video["motion"].camera, "speed": video["motion"].speed_ratio}
+            | {"camera": video["motion"].camera_likeness, "speed": video["motion"].speed_ratio}
             | (
                 {
                     "seconds": made.seconds,
