@@ -221,7 +221,7 @@ class Chaos:
 
     def _prepare(self) -> None:
         self.checkout.mkdir()
-        for name in ("launch.sh", "environment.sh", "requirements.txt", "constraints.txt", "wan_ddp"):
+        for name in ("launch.sh", "environment.sh", "tmux.sh", "requirements.txt", "constraints.txt", "wan_ddp"):
             (self.checkout / name).symlink_to(ROOT / name)
         (self.checkout / "generate.py").symlink_to(ROOT / "tests" / "chaos_rank.py")
         lines = []
@@ -385,7 +385,13 @@ class Chaos:
             (self.output / ".records.index").write_bytes(draw.randbytes(300))
 
     def _damage(self, draw: random.Random, *, during_a_run: bool = False) -> None:
-        """Truncate or remove a video, its record or the state of one under way."""
+        """Truncate or remove a video, its record or the state of one under way.
+
+        During a run, only while several are still to be made: what is done to a video after rank 0 has seen it there is
+        no concern of that run's verdict.
+        """
+        if during_a_run and self.scale.num_jobs - len(self._there()) < 4:
+            return
         kinds = ["truncate video", "remove video"]
         kinds += [] if during_a_run else ["truncate record", "remove record", "truncate steps", "flip steps"]
         kind = draw.choice(kinds)
@@ -534,7 +540,7 @@ class Chaos:
             if path.relative_to(self.output).parts[0] not in KEPT_HIDDEN and path.suffix != ".unrecorded"
         ]
         for path in hidden:
-            if not any(part.startswith(".run-") for part in path.parts):
+            if not any(part.startswith((".run-", ".manifests")) for part in path.parts):
                 self._problem(f"left behind: {path.relative_to(self.output)}")
         report = json.loads((self.output / "report.json").read_text())
         if not report["complete"] or report["verified"] != self.scale.num_jobs:

@@ -45,7 +45,8 @@ def doctor(
     experiment: Experiment, *flags: str, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "wan_ddp", "doctor", *experiment.flags(*flags)]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **(environ or {})}, capture_output=True, text=True)
+    full = {**os.environ, "COLUMNS": "120", **(environ or {})}
+    return subprocess.run(command, cwd=ROOT, env=full, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -83,21 +83,21 @@ def pilot(device: str = "NVIDIA H100", num_ranks: int = 8) -> Pilot:
 
 
 def test_the_outcome_tells_gpu_hours_and_the_end_of_the_run() -> None:
-    """85 videos a rank, each of 50 steps of 7 s and 15 s more, on four GPUs."""
+    """170 videos a GPU, whose two ranks denoise in turns, 50 steps of 7 s each; the 15 s more hide behind that."""
     begins = datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=1)))
     shards = plan(JOBS, 8)
     outcome = outcome_of(pilot(), shards, begins)
-    assert outcome.seconds == pytest.approx(12 + 85 * (50 * 7 + 15))
+    assert outcome.seconds == pytest.approx(12 + 170 * 50 * 7)
     assert (outcome.num_ranks, outcome.num_gpus) == (8, 4)
     assert outcome.gpu_hours == pytest.approx(4 * outcome.seconds / 3600)
-    assert outcome.ends == "2026-11-24 20:37 +0100"
+    assert outcome.ends == "2026-11-25 04:31 +0100"
     assert outcome.num_bytes == pytest.approx(680 * 3_000_000)
     assert {each.name: each.num_to_do for each in outcome.categories} == {n: 10 * c for n, c in EXPERIMENT.items()}
     assert outcome.categories[0].step_seconds == pytest.approx(7)
-    text = outcome_text(outcome, "8 h 37 min")
+    text = outcome_text(outcome, "16 h 32 min")
     for said in (
-        "GPU-hours  34.5",
-        "begun now, it ends 2026-11-24 20:37 +0100",
+        "GPU-hours  66.1",
+        "begun now, it ends 2026-11-25 04:31 +0100",
         "8 ranks on 4 GPUs",
         "69.9 GiB",
         "2.0 GB",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT, TIMEOUT, Checkout, finish, wait_for
+from checkout import Checkout
+from experiment import ROOT, TIMEOUT, finish, wait_for
 
 
 @pytest.fixture

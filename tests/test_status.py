@@ -57,7 +57,8 @@ def test_a_folder_that_may_only_be_read_is_looked_at_as_another_user_and_stays_a
     # The interpreter may be root's alone: what it imports is imported before.
     code = (
         "import os, sys, wan_ddp.__main__ as tools; tools.main(sys.argv[1:]);"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(tools.main(sys.argv[1:]))"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); code = tools.main(sys.argv[1:]);"
+        "sys.stdout.flush(); os._exit(code)"  # past what wants to write at the end, such as a measurement of coverage
     )
     who = subprocess.run(
         [sys.executable, "-c", code, "status", str(complete.output)], env=environ(), capture_output=True, text=True

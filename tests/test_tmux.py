@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import TIMEOUT, Checkout
-from experiment import Experiment, living, states, wait_for
+from checkout import Checkout
+from experiment import TIMEOUT, Experiment, living, states, wait_for
 from looking import Terminal, status_json
 from rich.cells import cell_len
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiment import wait_for
 from factories import make_job
 
 from wan_ddp import worker_process
@@ -240,13 +241,6 @@ def launch(launcher: Path, when: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.01)
 
 
 def test_a_program_may_put_another_generator_in_its_place(launcher: Path) -> None:

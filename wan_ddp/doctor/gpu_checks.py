@@ -149,12 +149,12 @@ def check_gpu_mode(gpus: Sequence[Gpu], mps: Mps, needs: Needs) -> Row:
 
 
 def check_mps(mps: Mps, needs: Needs) -> Row:
-    """NVIDIA's Multi-Process Service. Without it, two ranks that denoise at once take turns, and lose 10%."""
+    """NVIDIA's Multi-Process Service. Without it, a GPU works for one process at a time, and switches between them."""
     name = "MPS"
     found = "running" if mps.is_running else "not running" if mps.is_installed else "not installed"
     if needs.ranks_per_gpu == 1 or needs.num_ranks == 1:
         return Row(name, found, "none, for one rank a GPU")
-    needed = f"running: without it {needs.ranks_per_gpu} ranks that share a GPU lose 10% while all denoise"
+    needed = "running: without it a rank that encodes or decodes holds up the one that denoises"
     if mps.is_running:
         return Row(name, found, needed)
     start = (
