@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The checks, fast failures first: format, lint, types, layers, tests. Arguments go to pytest: tests/run.sh -k plan
+# The checks, fast failures first: format, lint, types, layers, tests. Arguments go to pytest: tests/run.sh -k plan, or
+# --cov=wan_ddp to see which lines no test runs (a third slower).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,4 +27,4 @@ if command -v shellcheck >/dev/null; then
 else
     echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
 fi
-step "tests" "$python" -m pytest -n 2 --dist loadfile --cov=wan_ddp --cov-report=term:skip-covered "$@"
+step "tests" "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -21,8 +21,8 @@ from wan_ddp.job import Control, Job, Mechanism
 from wan_ddp.wan.checkpoint import TEXT_ENCODER, Checkpoint, find_checkpoint
 from wan_ddp.wan.control import control_frames
 from wan_ddp.wan.gpu import use_device
-from wan_ddp.wan.loading import Offload
-from wan_ddp.wan.pipeline import ARGUMENTS, Generator
+from wan_ddp.wan.loading import Offload, dtype_of
+from wan_ddp.wan.pipeline import ARGUMENTS, Generator, _to_frames
 from wan_ddp.wan.prompts import encode_prompts, prompts_of
 from wan_ddp.wan.random_checkpoint import make_checkpoint
 from wan_ddp.wan.units import REFERENCES_KEPT
@@ -111,7 +111,7 @@ def direct(found: Checkpoint, job: Job, clip: np.ndarray | None, *, tiled: bool,
     """The frames of a plain call, as DiffSynth's examples make it."""
     files = [[str(path) for path in found.dit], str(found.text_encoder), str(found.vae)]
     pipe = WanVideoPipeline.from_pretrained(
-        torch_dtype=torch.bfloat16,
+        torch_dtype=dtype_of(device),
         device=device,
         model_configs=[ModelConfig(path=path) for path in files],
         tokenizer_config=ModelConfig(path=str(found.tokenizer)),
@@ -136,6 +136,13 @@ def direct(found: Checkpoint, job: Job, clip: np.ndarray | None, *, tiled: bool,
         **arguments,
     )
     return np.stack([np.asarray(image) for image in images])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_values_become_pixels_as_diffsynth_makes_them(dtype: torch.dtype) -> None:
+    video = (torch.rand((1, 3, 5, 64, 64), generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1).to(dtype)
+    theirs = WanVideoPipeline(device="cpu", torch_dtype=dtype).vae_output_to_video(video)
+    assert np.array_equal(_to_frames(video, SMALL), np.stack([np.asarray(image) for image in theirs]))
 
 
 def with_mechanism(job: Job, mechanism: Mechanism) -> Job:

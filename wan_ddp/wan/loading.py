@@ -19,7 +19,13 @@ from wan_ddp.wan.tiny_models import register
 
 log = logging.getLogger(__name__)
 
-DTYPE = torch.bfloat16
+
+def dtype_of(device: str) -> torch.dtype:
+    """bfloat16, in which Wan's weights are published; float32 on the CPU.
+
+    A processor without bfloat16 instructions convolves 34 to 96 times as slowly in it (benchmarks/RESULTS.md).
+    """
+    return torch.float32 if device == "cpu" else torch.bfloat16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +52,14 @@ class Offload:
             "computation": device,
         }
         return {f"{state}_device": where for state, where in devices.items()} | {
-            f"{state}_dtype": DTYPE for state in devices
+            f"{state}_dtype": dtype_of(device) for state in devices
         }
 
 
 def load_pipeline(
     files: list[tuple[Path, ...]], tokenizer: Path | None, *, device: str, offload: Offload
 ) -> WanVideoPipeline:
-    """DiffSynth's pipeline in bfloat16 with the models in `files` (one tuple a model) and no others.
+    """DiffSynth's pipeline with the models in `files` (one tuple a model) and no others.
 
     Local paths alone are given, and DiffSynth's redirection to other repositories is off, so nothing is downloaded.
     DiffSynth reads `.pth` files with `weights_only=True` itself; the pre-flight check has read what they hold.
@@ -66,7 +72,7 @@ def load_pipeline(
     options = offload.model_options(device)
     with named_gpu_errors(device, "loading the model"), _quiet(), _mapped_pth_files():
         return WanVideoPipeline.from_pretrained(
-            torch_dtype=DTYPE,
+            torch_dtype=dtype_of(device),
             device=device,
             model_configs=[ModelConfig(path=[str(path) for path in paths], **options) for paths in files],
             tokenizer_config=None if tokenizer is None else ModelConfig(path=str(tokenizer)),

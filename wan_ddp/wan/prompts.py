@@ -10,7 +10,7 @@ from wan_ddp.wan.gpu import named_gpu_errors, release_memory
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.units import unit_named
 
-# Prompt -> (tokens, width) bfloat16 on the CPU, without the padding.
+# Prompt -> (tokens, width), in the pipeline's dtype and on the CPU, without the padding.
 Embeddings = Mapping[str, torch.Tensor]
 
 
