@@ -12,7 +12,7 @@ _WEIGHTS_PER_TOKEN, _WIDTH, _NUM_LAYERS = 12.2e9, 5120, 40
 # Measured on one H100 80GB at 832x480 x 81 frames, DiffSynth 2.1.12 as it comes: benchmarks/RESULTS.md.
 _H100_FLOP_PER_SECOND = 505e12
 _OTHER_SECONDS_PER_PIXEL = 10.0 / (832 * 480 * 81)  # encode, decode and save
-# A server's processor with bfloat16 matrix instructions, at its best; one without them reaches a thousandth.
+# A server's processor in float32; two cores reach a tenth of it.
 _CPU_FLOP_PER_SECOND = 1e12
 _BYTES_PER_PIXEL = 0.1  # H.264 at the quality that is written, ordinary content
 _NOISE_BYTES_PER_PIXEL = 0.8  # what random weights make: 26 MB a video
