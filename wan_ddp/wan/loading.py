@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def dtype_of(device: str) -> torch.dtype:
     """bfloat16, in which Wan's weights are published; float32 on the CPU.
 
-    A processor without bfloat16 instructions convolves 34 to 96 times as slowly in it (benchmarks/RESULTS.md).
+    A processor without bfloat16 instructions convolves 19 to 136 times as slowly in it (benchmarks/RESULTS.md).
     """
     return torch.float32 if device == "cpu" else torch.bfloat16
 
