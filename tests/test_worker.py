@@ -115,6 +115,7 @@ class Bench:
         self.outputs = Outputs(root / "out")
         self.generator = Counting()
         self.reader = FakeReader()
+        self.inspector = Inspector()
         self.said: list[Message] = []
         self.on_message: Callable[[Message], object] = bool
 
@@ -135,7 +136,7 @@ class Bench:
             outputs=self.outputs,
             reader=self.reader,  # type: ignore[arg-type]
             generator=self.generator,
-            inspector=Inspector(),
+            inspector=self.inspector,
             signals=signals,
             sampling="frames",
             short_reference="refuse",
@@ -253,6 +254,16 @@ def test_a_video_without_a_reference_is_not_compared_with_one(bench: Bench) -> N
     task = bench.task(mechanism="none")
     bench.work(task)
     assert bench.record(task)["sanity"]["motion"] is None
+
+
+def test_a_video_that_cannot_be_inspected_is_published_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail = raising(ValueError("no such flow"))
+    monkeypatch.setattr(bench.inspector, "inspect", lambda *args: fail())
+    assert bench.work() == [Published()]
+    assert "sanity" not in bench.record()
+    assert "could not be inspected" in caplog.text
 
 
 # Failures

@@ -107,7 +107,7 @@ def _estimate_lines(shards: Sequence[Sequence[Task]], settings: Settings, identi
     if pilot and pilot.gpu_gib is not None:
         memory = f"{pilot.gpu_gib:.1f} GiB on the fullest GPU (the pilot)"
     return [
-        f"estimates for the {num_to_do} videos to do, on {num_gpus} GPUs:",
+        f"estimates for the {num_to_do} videos to do, on {num_gpus} GPU{'s' * (num_gpus > 1)}:",
         f"  time    {describe_seconds(expected.seconds)} ({expected.basis})",
         f"  disk    {expected.num_bytes / 1e9:.1f} GB",
         f"  memory  {memory}",

@@ -213,8 +213,7 @@ class Worker:
             log.info("%s: the reference is %.1f%% of the first latent", job.id, 100 * made.measured["reference_share"])
         say(Doing("save", num_steps, num_steps))
         clock = time.monotonic()
-        sanity = self.inspector.inspect(made.frames, clip.frames if clip else None, self._request(job))
-        log.info("%s: %s", job.id, sanity)
+        sanity = self._inspect(job, made.frames, clip)
         inspect_seconds = time.monotonic() - clock
         clock = time.monotonic()
 
@@ -277,8 +276,18 @@ class Worker:
         if self.turn is not None:
             self.turn.release()
 
+    def _inspect(self, job: Job, frames: Frames, clip: Clip | None) -> "Sanity | None":
+        """What is suspicious of the video; None if that cannot be told, which is no reason to lose it."""
+        try:
+            sanity = self.inspector.inspect(frames, clip.frames if clip else None, self._request(job))
+        except Exception:
+            log.exception("%s: the video could not be inspected", job.id)
+            return None
+        log.info("%s: %s", job.id, sanity)
+        return sanity
+
     def _record(
-        self, task: Task, clip: Clip | None, made: Generated, sanity: "Sanity", video: VideoFile
+        self, task: Task, clip: Clip | None, made: Generated, sanity: "Sanity | None", video: VideoFile
     ) -> dict[str, Any]:
         """What the record says of the video itself; how it came to be is the rest of it."""
         job = task.job
@@ -288,7 +297,7 @@ class Worker:
             "inputs": task.inputs,
             "reference": {"path": job.reference} | (asdict(clip.source) if clip else {}),
             "video": asdict(video),
-            "sanity": asdict(sanity),
+            **({"sanity": asdict(sanity)} if sanity else {}),
             **self.about,
             **made.measured,
         }
