@@ -8,8 +8,8 @@ cd "$here"
 # shellcheck source=environment.sh
 source ./environment.sh
 packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2 PIL pydantic safetensors tqdm
-    rich pynvml jinja2 matplotlib fontTools pytest pytest_cov pytest_timeout xdist hypothesis jsonschema playwright ruff
-    mypy importlinter)
+    rich pynvml jinja2 matplotlib fontTools pytest pytest_cov pytest_timeout xdist hypothesis jsonschema playwright
+    kubernetes_validate ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
 
 step() {
