@@ -111,6 +111,14 @@ def test_of_several_ends_the_owners_own_word_and_then_the_weightiest_counts(word
     assert read_generations(("1", *(f"1.{word}" for word in words))).ends == (counts,)
 
 
+def test_a_death_on_the_way_to_an_orderly_end_is_a_release() -> None:
+    assert read_generations(("1", "1.stopping")) == Generations(1, standing=True)
+    assert read_generations(("1", "1.stopping", "1.died")) == Generations(1, ends=("released",))
+    assert read_generations(("1", "1.stopping", "1.done")).done
+    assert read_generations(("1", "1.stopping", "1.hang")).ends == ("hang",)
+    assert read_generations(("1", "1.stopping", "1.released", "2", "2.died")).ends == ("released", "died")
+
+
 def test_every_end_but_a_grant_ends_a_generation() -> None:
     for end in ENDS:
         assert read_generations(("1", f"1.{end}")).standing == (end == "granted")

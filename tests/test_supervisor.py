@@ -94,6 +94,11 @@ class Rank:
         with Claims(self.outputs.claims, run_id="later", rank=0) as claims:
             return claims.history(self.task(seed, prompt).key)
 
+    def marks(self, seed: int, prompt: str) -> set[str]:
+        """The names of the task's claim files, without its key: generations and their ends."""
+        key = self.task(seed, prompt).key
+        return {path.name.removeprefix(f"{key}.") for path in self.outputs.claims.glob(f"*/{key}.*")}
+
     @property
     def counts(self) -> tuple[int, int]:
         return self.heart.state.num_done, self.heart.state.num_failed
@@ -609,14 +614,14 @@ def test_a_supervisor_that_is_stopped_stops_its_worker_and_releases_the_task_unc
     assert rank.history(1, "signal_supervisor+sleep:60") == ("released",)
 
 
-def test_the_task_in_hand_is_released_before_its_worker_has_stopped_should_the_rank_be_killed_meanwhile(
+def test_the_task_in_hand_is_held_until_its_worker_has_stopped_and_is_free_should_the_rank_be_killed_meanwhile(
     rank: Rank,
 ) -> None:
     prompt = "ignore_sigterm+signal_supervisor+sleep:60"
     alive: list[bool] = []
 
     def see() -> None:
-        assert comes_true(lambda: rank.orders and rank.history(0, prompt) == ("released",))
+        assert comes_true(lambda: rank.marks(0, prompt) == {"1", "1.stopping"})
         alive.append(not is_dead(rank.started[0]))
 
     thread = threading.Thread(target=see)
@@ -625,6 +630,7 @@ def test_the_task_in_hand_is_released_before_its_worker_has_stopped_should_the_r
         stopped_by_its_worker(rank, prompt, grace=3.0)
     thread.join()
     assert alive == [True]
+    assert rank.history(0, prompt) == ("released",)
 
 
 def test_a_video_that_is_published_while_the_worker_is_stopped_counts_as_done(rank: Rank) -> None:

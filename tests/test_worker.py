@@ -532,14 +532,6 @@ def test_a_signal_ends_the_video_after_the_step_in_hand_with_its_state_saved(
     assert bench.record()["resumed_from"] == [3]
 
 
-def test_the_step_in_hand_is_saved_though_another_launch_has_taken_the_released_job(bench: Bench) -> None:
-    bench.generator.at = {3: sent()}
-    with pytest.raises(Stopped):
-        bench.work(claim=FakeClaim(bench.folder, answers=0), checkpoint_every=10)
-    assert bench.saved is not None
-    assert bench.saved.header.step == 3
-
-
 def test_a_signal_before_the_first_step_saves_nothing(bench: Bench) -> None:
     bench.on_message = lambda message: message == Doing("denoise", 0, NUM_STEPS) and sent()()
     with pytest.raises(Stopped):

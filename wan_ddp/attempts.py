@@ -37,6 +37,9 @@ _BY_WEIGHT: tuple[End, ...] = (
     "died",
     "lost",
 )
+STOPPING: Literal["stopping"] = "stopping"
+"""Stands before an end: the owner was told to stop, so that its death from then on is a release."""
+
 _NAME = re.compile(r"([1-9]\d{0,8})(?:\.([a-z_]+))?", re.ASCII)
 
 
@@ -97,6 +100,8 @@ def read_generations(names: tuple[str, ...]) -> Generations:
         end = next((end for end in _BY_WEIGHT if end in words[last]), None)
         if end is None:
             return Generations(last, standing=True, ends=tuple(ends))
+        if end == "died" and STOPPING in words[last]:
+            end = "released"
         ends.append(end)
         if "granted" in words[last]:
             ends.append("granted")

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from wan_ddp.attempts import End, Generations, decide, read_generations
+from wan_ddp.attempts import STOPPING, End, Generations, decide, read_generations
 from wan_ddp.folders import create, list_names, open_folder
 from wan_ddp.owners import Owner
 
@@ -62,10 +62,16 @@ class Claim:
         with _folder_of(self.folder, self.key) as folder:
             _mark(folder, self.name, how)
 
+    def stopping(self) -> None:
+        """Record that its owner lets go of it soon, and is not to be charged if it dies meanwhile. Raises OSError."""
+        with _folder_of(self.folder, self.key) as folder:
+            _mark(folder, self.name, STOPPING)
+
     def has_ended(self) -> bool:
         """Whether an end is recorded. Raises OSError."""
         with _folder_of(self.folder, self.key) as folder:
-            return any(name.startswith(f"{self.name}.") for name in list_names(folder))
+            found = _read(folder, self.key)
+        return found.last > self.generation or (found.last == self.generation and not found.standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +281,8 @@ def _by_key(names: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _mark(folder: int, name: str, end: End) -> None:
-    """Add the name of an end: a link like the claim's own, which takes no room where files are counted."""
+def _mark(folder: int, name: str, end: End | Literal["stopping"]) -> None:
+    """Add the name of an end, or that it is near: a link like the claim's own, which takes no room of its own."""
     mark = f"{name}.{end}"
     try:
         os.link(name, mark, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)

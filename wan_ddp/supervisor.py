@@ -318,15 +318,28 @@ class Supervisor:
             )
 
     def _stop(self) -> None:
-        """End the worker, and let go of what is in hand: uncharged, and as done if the worker still published it."""
+        """End the worker, and let go of what is in hand: uncharged, and as done if the worker still published it.
+
+        The claim is held until the worker has saved its step, for else another rank would make that step as well.
+        """
         with self.signals.shield():
             taken = self._in_hands
-            if taken is not None:  # before the wait for the worker, which a second Ctrl-C cuts off
-                self._end_claim(taken.claim, "released")
+            if taken is not None:  # the wait for the worker is cut off by a second Ctrl-C
+                self._announce_stop(taken.claim)
             messages = self._worker.stop(self.patience.grace) if self._worker is not None else []
             self._drop_worker()
-            if taken is not None and any(isinstance(message, Published) for message in messages):
+            if taken is None:
+                return
+            if any(isinstance(message, Published) for message in messages):
                 self._published(taken)
+            else:
+                self._end_claim(taken.claim, "released")
+
+    def _announce_stop(self, claim: Claim) -> None:
+        try:
+            claim.stopping()
+        except OSError as error:
+            log.error("that a claim is about to be released could not be written down: %s", error)
 
     def _log_size(self) -> int:
         try:

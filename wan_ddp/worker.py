@@ -249,8 +249,7 @@ class Worker:
             say(Doing("denoise" if step < num_steps else "decode", step, num_steps))
             stopped_by = self.signals.received
             if kept.is_due(step, num_steps) or (stopped_by is not None and kept.is_new(step)):
-                if stopped_by is None:  # else the claim is released by now, and whoever has it goes on from here
-                    _check_claim(order)
+                _check_claim(order)
                 kept.keep(step, num_steps, save)
             # All that is left after the last step is short: the video is finished.
             if stopped_by is not None and step < num_steps:
