@@ -27,7 +27,7 @@ from wan_ddp.video import write_mp4
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = {"width": 32, "height": 32, "num_frames": 5}
 PATIENCE = 120.0  # seconds for anything to happen at all
-KEPT_HIDDEN = {".claims", ".references.json", ".records.index"}
+KEPT_HIDDEN = {".claims", ".references.json", ".records.index", ".encoded"}
 CHARGED_FOR_DEATHS = {"died", "worker_died", "hang"}
 NEVER = {"error", "bad_input", "out_of_memory", "gpu"}
 

@@ -101,7 +101,7 @@ def test_every_setting_of_a_job_has_a_flag_and_only_those_given_become_defaults(
 
 def test_conditions_hold_what_changes_pixels() -> None:
     flags = ["--sampling", "time", "--short-reference", "loop", "--control", "canny", "--no-tiled"]
-    conditions = parse(flags, {}).conditions("identity")
+    conditions = parse(flags, {}).conditions("identity", str)
     assert (conditions.sampling, conditions.short_reference, conditions.control) == ("time", "loop", "canny")
     assert (conditions.tiled, conditions.model) == (False, "identity")
     throughput = [
@@ -115,7 +115,7 @@ def test_conditions_hold_what_changes_pixels() -> None:
         "--verify",
         "full",
     ]
-    assert parse(throughput, {}).conditions("m") == parse([], {}).conditions("m")
+    assert parse(throughput, {}).conditions("m", str) == parse([], {}).conditions("m", str)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ be alone holds the gate until everybody else has left; the others see that betwe
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,12 +90,31 @@ def _locks_of(device: str, environ: Mapping[str, str], make: Callable[[Path, str
     index = int(device.partition(":")[2])
     visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     gpu = visible[index] if index < len(visible) else str(index)
+    with _lock_folder() as folder:
+        return make(folder, gpu.replace("/", "_"))
+
+
+@contextmanager
+def machine_lock(name: str) -> Iterator[None]:
+    """Held by one of this user's processes on this machine at a time. Raises MachineError if it cannot be made."""
+    with _lock_folder() as folder:
+        lock = _LockFile(folder / f"{name}.lock")
+    lock.lock(fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+@contextmanager
+def _lock_folder() -> Iterator[Path]:
+    """Where lock files are made. Raises MachineError, also for what goes wrong in the block."""
     folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             raise MachineError(f"{folder} belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
-        return make(folder, gpu.replace("/", "_"))
+        yield folder
     except OSError as error:
         raise MachineError(
             f"{folder}: cannot be written: {error.strerror}; set TMPDIR to a folder that can be"

@@ -122,7 +122,8 @@ SETTING_FIELDS = JOB_FIELDS[5:-1]
 class Conditions:
     """The choices of a run, beyond the job's own fields, that change pixels.
 
-    `model` is the checkpoint's identity (see wan_ddp.wan.checkpoint), None in a dry run without a model.
+    `model` is the checkpoint's identity (see wan_ddp.wan.checkpoint), None in a dry run without a model, and so is
+    `lora`, digests of files and how many times each is added, where a file was not read.
     """
 
     sampling: Sampling = "frames"
@@ -130,7 +131,7 @@ class Conditions:
     control: Control = "as-is"
     tiled: bool = True
     preset: str = "plain"
-    lora: tuple[str, ...] = ()
+    lora: tuple[str, ...] | None = ()
     model: str | None = None
 
 
@@ -155,7 +156,7 @@ def identify(job: Job, conditions: Conditions, reference_digest: str | None) -> 
     """
     inputs, (head, middle, tail) = _shared_inputs(_packed_settings(job), conditions, reference_digest)
     inputs = _own(inputs, job)
-    if conditions.model is None or inputs.get("reference", "unused") is None:
+    if None in (conditions.model, conditions.lora) or inputs.get("reference", "unused") is None:
         return inputs, None
     return inputs, _sha256(f"{head}{_canonical(job.prompt)}{middle}{job.seed}{tail}")
 
@@ -188,7 +189,7 @@ def _shared_inputs(
     inputs: dict[str, Any] = {"prompt": None, "seed": None}
     inputs |= zip(SETTING_FIELDS, marshal.loads(packed_settings), strict=True)
     inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}
-    inputs["lora"] = list(conditions.lora)
+    inputs["lora"] = None if conditions.lora is None else list(conditions.lora)
     if inputs["mechanism"] == "none":
         del inputs["sampling"], inputs["short_reference"]
     else:

@@ -90,6 +90,11 @@ class Outputs:
         """What was learned of the records that were read, see `wan_ddp.record_index`."""
         return self.root / ".records.index"
 
+    @property
+    def encoded(self) -> Path:
+        """What was encoded for videos, see `wan_ddp.wan.kept`."""
+        return self.root / ".encoded"
+
     def check_usable(self) -> None:
         """Raises MachineError if the folder cannot be made or written, or its logs lie elsewhere."""
         logs = self.root / "logs"

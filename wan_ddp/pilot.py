@@ -1,7 +1,7 @@
 """What a pilot measured, in `pilot.json` beside the videos: the basis of estimates until some of these are there."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ _PILOT = TypeAdapter(Pilot)
 
 def setup_of(settings: Settings, identity: str | None, device: str, num_ranks: int) -> Setup:
     """The setup of a run of so many ranks with the model of that identity (None: not known)."""
-    conditions = json.loads(json.dumps(asdict(settings.conditions(identity))))
+    conditions = json.loads(json.dumps(asdict(replace(settings, lora=()).conditions(identity, lambda _: None))))
     ranks = num_ranks if device == CPU else settings.ranks_per_gpu
     return Setup(conditions, settings.cpu_offload, settings.vram_limit, device, ranks)
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wan_ddp.digests import REMEMBERED, ReferenceDigests
@@ -14,6 +15,7 @@ from wan_ddp.rank import Rank, device
 from wan_ddp.settings import TINY_MODEL, Settings
 from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, survey
 from wan_ddp.wan.checkpoint import Checkpoint, check_meant, check_mechanisms, find_checkpoint
+from wan_ddp.wan.lora import check_lora
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
         refuse_missing_references(jobs)
     checkpoint = find_model(settings, rank)
     check_mechanisms(checkpoint, jobs)
+    warnings = [check_lora(lora.path, checkpoint) for lora in settings.lora]
+    if rank.rank == 0 and settings.run_id is None:
+        print(*filter(None, warnings), sep="\n", end="\n" * any(warnings), file=sys.stderr)
     # Once: launch.sh gives its run an id after its check has said it.
     if checkpoint.random_weights and rank.rank == 0 and settings.run_id is None:
         print(f"{checkpoint.name} has random weights here: the videos will be noise", file=sys.stderr)
@@ -42,11 +47,21 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     outputs = Outputs(settings.output)
     outputs.check_usable()
     outputs.sweep()
-    conditions = settings.conditions(checkpoint.identity)
+    conditions = conditions_of(settings, checkpoint.identity)
     tasks = look(settings, jobs, outputs, conditions)
     if settings.on_change == "refuse":
         refuse_changed(tasks)
     return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks)
+
+
+def conditions_of(settings: Settings, model_identity: str | None, *, read: bool = True) -> Conditions:
+    """The settings that change pixels; with read=False a LoRA that is not remembered counts as not known."""
+    digests = ReferenceDigests(digests_path(settings))
+    conditions = settings.conditions(model_identity, partial(digests.digest, read=read))
+    if read and settings.lora:
+        with suppress(OSError):  # then they are read again next time
+            digests.save()
+    return conditions
 
 
 def look(settings: Settings, jobs: Sequence[Job], outputs: Outputs, conditions: Conditions) -> list[Task]:
@@ -70,7 +85,7 @@ def look_only(settings: Settings, jobs: Sequence[Job]) -> tuple[list[Task], str 
         identity = find_checkpoint(settings.model_dir).identity
     except ModelError:
         identity = None
-    conditions = settings.conditions(identity)
+    conditions = conditions_of(settings, identity, read=False)
     digests = ReferenceDigests(digests_path(settings))
     return survey(jobs, Outputs(settings.output), digests, conditions, read_references=False), identity
 

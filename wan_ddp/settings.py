@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
@@ -19,6 +20,14 @@ Verify = Literal["size", "full"]
 Action = Literal["run", "dry-run", "check", "verdict"]
 _T = TypeVar("_T")
 _MAX_DIGITS = 9  # of a count; Python refuses to read integers of thousands
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A low-rank adaptation of the model, `alpha` times which is added to its weights."""
+
+    path: Path
+    alpha: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,7 @@ class Settings:
     tiled: bool = True
     vram_limit: float | None = None
     cpu_offload: bool = False
+    lora: tuple[Lora, ...] = ()
     on_change: OnChange = "refuse"
     verify: Verify = "size"
     allow_missing: bool = False
@@ -55,13 +65,15 @@ class Settings:
     json: bool = False
     run_id: str | None = None
 
-    def conditions(self, model_identity: str | None) -> Conditions:
-        """The settings that change pixels."""
+    def conditions(self, model_identity: str | None, digest: Callable[[str], str | None]) -> Conditions:
+        """The settings that change pixels. `digest` of a path: its file's content, None if it is not known."""
+        digests = [(digest(str(lora.path)), lora.alpha) for lora in self.lora]
         return Conditions(
             sampling=self.sampling,
             short_reference=self.short_reference,
             control=self.control,
             tiled=self.tiled,
+            lora=None if None in dict(digests) else tuple(f"{content} x {alpha:g}" for content, alpha in digests),
             model=model_identity,
         )
 
@@ -88,6 +100,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 def from_flags(arguments: dict[str, Any], environ: Mapping[str, str]) -> Settings:
     """The settings of parsed flags, by name (see `add_flags`), and of this environment. Raises UnusableError."""
     arguments = dict(arguments)
+    arguments["lora"] = tuple(arguments["lora"])
     job_defaults = take_job_settings(arguments)
     _fill_in(arguments, environ)
     return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
@@ -270,6 +283,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cpu-offload", action="store_true", help="keep models in the CPU's memory, and each on the GPU while it works"
     )
+    group.add_argument(
+        "--lora",
+        type=_lora,
+        action="append",
+        default=[],
+        metavar="FILE[:ALPHA]",
+        help="add a LoRA to the model's weights, ALPHA times (default: 1); may be given several times. With one that "
+        "was distilled for few steps: --steps 4 --cfg-scale 1",
+    )
     group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
 
 
@@ -359,6 +381,19 @@ def _not_empty(text: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(_not_empty(text))
+
+
+def _lora(text: str) -> Lora:
+    path, colon, alpha = text.rpartition(":")
+    try:
+        scale = float(alpha) if colon else None
+    except ValueError:  # a path with a colon in it
+        scale = None
+    if scale is None:
+        return Lora(_path(text))
+    if not isfinite(scale):
+        raise argparse.ArgumentTypeError(f"{alpha!r} is not a finite number")
+    return Lora(_path(path), scale)
 
 
 def _positive(text: str) -> int:

@@ -1,28 +1,21 @@
 """The state of a video under way, in a hidden file beside its output: whoever makes it next goes on from there.
 
-The file is a line with the SHA-256 of all that follows, a line of JSON, and the bytes that the generator gave.
+The file is sealed (`sealed.py`), and holds a line of JSON and the bytes that the generator gave.
 """
 
-import errno
-import hashlib
 import json
 import logging
-import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from wan_ddp.files import write_atomically
+from wan_ddp.sealed import MAX_LINE_BYTES, open_regular, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "wan-ddp-steps-1"
-_MAX_LINE_BYTES = 64 * 1024
-# The largest job has latents of 2.1 GB: 1001 frames of 4096x4096 in bfloat16.
-_MAX_FILE_BYTES = 4 * 2**30
+# The largest job has latents of 2.1 GB (1001 frames of 4096x4096 in bfloat16), half of what may be sealed.
+_KIND = "wan-ddp-steps-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +38,21 @@ class SavedSteps:
 
 def save_steps(path: Path, saved: SavedSteps) -> None:
     """Write the file whole or not at all. Raises OSError."""
-    rest = json.dumps(asdict(saved.header)).encode() + b"\n" + saved.state
-    write_atomically(path, f"{_FORMAT} {hashlib.sha256(rest).hexdigest()}\n".encode() + rest)
+    write_sealed(path, _KIND, json.dumps(asdict(saved.header)).encode() + b"\n" + saved.state)
 
 
 def load_steps(path: Path, fingerprint: str) -> SavedSteps | None:
     """The state saved for the video of that fingerprint; None, and a line in the log, if the file is of no use."""
     try:
-        with _open(path) as file:
-            first = file.readline(_MAX_LINE_BYTES)
-            rest = file.read(_MAX_FILE_BYTES)
+        content = read_sealed(path, _KIND)
     except FileNotFoundError:
         return None
     except OSError as error:
         log.warning("%s cannot be read, the video starts over: %s", path, error.strerror)
         return None
-    line, _, state = rest.partition(b"\n")
+    line, _, state = (content or b"").partition(b"\n")
     header = _parse(line)
-    if header is None or first != f"{_FORMAT} {hashlib.sha256(rest).hexdigest()}\n".encode():
+    if header is None:
         log.warning("%s is damaged, the video starts over", path)
         return None
     if header.fingerprint != fingerprint:
@@ -80,9 +70,9 @@ def discard_steps(path: Path) -> None:
 def fingerprint_of(path: Path) -> str | None:
     """Which video's state the file claims to be, by its header alone; None if it has none."""
     try:
-        with _open(path) as file:
-            file.readline(_MAX_LINE_BYTES)
-            header = _parse(file.readline(_MAX_LINE_BYTES))
+        with open_regular(path) as file:
+            file.readline(MAX_LINE_BYTES)
+            header = _parse(file.readline(MAX_LINE_BYTES))
     except OSError:
         return None
     return header.fingerprint if header else None
@@ -132,20 +122,6 @@ class KeptSteps:
             log.warning("step %d of %d could not be saved, the video goes on: %s", step, num_steps, error.strerror)
         else:
             self._on_disk = step
-
-
-def _open(path: Path) -> BinaryIO:
-    """Raises OSError: also for what is no regular file, or too large for a state."""
-    # A symbolic link could lead anywhere, and a pipe in the file's place must not be waited for.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
-            raise OSError(errno.EINVAL, "it is not the file of a state")
-        return os.fdopen(descriptor, "rb")
-    except OSError:
-        os.close(descriptor)
-        raise
 
 
 def _parse(line: bytes) -> Header | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from wan_ddp.entry import end_quietly
 from wan_ddp.errors import JobError, Stopped
-from wan_ddp.gpu_share import turn_of
+from wan_ddp.gpu_share import machine_lock, turn_of
 from wan_ddp.job import Job
 from wan_ddp.logs import start_logging
 from wan_ddp.outputs import Outputs
@@ -118,23 +118,36 @@ def load_generator(spec: WorkerSpec, offload: bool) -> tuple[Generator, Mapping[
     """
     # Imported here: 5 to 12 s that the supervisor, which imports this module, does without.
     from wan_ddp.wan.about import describe
+    from wan_ddp.wan.kept import KeptTensors
     from wan_ddp.wan.loading import Offload
     from wan_ddp.wan.pipeline import Generator as WanGenerator
-    from wan_ddp.wan.prompts import encode_prompts, prompts_of
+    from wan_ddp.wan.prompts import KeptPrompts, obtain_prompts, prompts_of
 
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
     # A limit that is always exceeded: the DiT is nearly all there is, so keeping whole models away would gain nothing.
     how = Offload(cpu=True, vram_limit=0.0) if offload else Offload(settings.cpu_offload, settings.vram_limit)
     clock = time.monotonic()
     prompts = prompts_of(spec.jobs)
-    embeddings = encode_prompts(checkpoint, prompts, device=device, offload=how)
+    kept = KeptPrompts(KeptTensors(Outputs(settings.output).encoded), checkpoint, device)
+    # One worker of this machine at a time: the others find what it has encoded, and never load the text encoder.
+    embeddings = obtain_prompts(checkpoint, prompts, kept, machine_lock("encode"), device=device, offload=how)
     encoded = time.monotonic()
-    log.info("%d prompts encoded in %.1f s, the loading of the text encoder included", len(prompts), encoded - clock)
-    generator = WanGenerator.load(checkpoint, embeddings, device=device, offload=how, tiled=settings.tiled)
+    log.info("%d prompts encoded or found in %.1f s", len(prompts), encoded - clock)
+    generator = WanGenerator.load(
+        checkpoint,
+        embeddings,
+        device=device,
+        offload=how,
+        tiled=settings.tiled,
+        loras=[(lora.path, lora.alpha) for lora in settings.lora],
+    )
     loaded = time.monotonic()
     log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
     seconds = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}
-    return generator, describe(checkpoint, device) | {"loading_seconds": seconds}
+    about = describe(checkpoint, device) | {"loading_seconds": seconds}
+    if settings.lora:
+        about["lora"] = {str(lora.path.absolute()): lora.alpha for lora in settings.lora}
+    return generator, about
 
 
 def _in_one_line(error: Exception) -> str:

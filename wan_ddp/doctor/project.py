@@ -17,7 +17,7 @@ from wan_ddp.outputs import Outputs
 from wan_ddp.pilot import CPU, fitting_pilot
 from wan_ddp.plan import plan
 from wan_ddp.plan_view import forecast
-from wan_ddp.preflight import look, num_ranks
+from wan_ddp.preflight import conditions_of, look, num_ranks
 from wan_ddp.progress import describe_seconds
 from wan_ddp.rank import Rank
 from wan_ddp.rank import device as device_of
@@ -123,7 +123,7 @@ def find_tasks(settings: Settings, jobs: Sequence[Job], identity: str | None) ->
     """Every job beside what lies in the output folder for it."""
     name, needed = "videos", "none that were made with other settings"
     try:
-        tasks = look(settings, jobs, Outputs(settings.output), settings.conditions(identity))
+        tasks = look(settings, jobs, Outputs(settings.output), conditions_of(settings, identity))
         if settings.on_change == "refuse":
             refuse_changed(tasks)
     except UnusableError as error:

@@ -34,7 +34,8 @@ class Checkpoint:
     """A checkpoint whose files are all there and fit together.
 
     `identity` is a SHA-256 over its files' names, sizes and safetensors headers: it changes when the model does, and
-    costs no reading of weights. `random_weights` says that it was made by `wan_ddp.wan.random_checkpoint`.
+    costs no reading of weights; `text_identity` is that of the files which encode prompts. `random_weights` says that
+    it was made by `wan_ddp.wan.random_checkpoint`.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Checkpoint:
     vae: Path
     tokenizer: Path
     identity: str
+    text_identity: str
     random_weights: bool
     num_bytes: int
 
@@ -86,6 +88,7 @@ def find_checkpoint(folder: Path) -> Checkpoint:
         vae,
         folder / TOKENIZER,
         identity=_identity(folder, headers, tokenizer),
+        text_identity=_identity(folder, {text_encoder: headers[text_encoder]}, tokenizer),
         random_weights=any(RANDOM in header.metadata for header in headers.values()),
         num_bytes=sum(path.stat().st_size for path in headers),
     )

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -79,6 +80,20 @@ def load_pipeline(
             redirect_common_files=False,
             vram_limit=offload.vram_limit if options else None,
         )
+
+
+def fuse_lora(pipe: WanVideoPipeline, path: Path, alpha: float, *, device: str) -> None:
+    """Add `alpha` times the LoRA in the file to the weights of the pipeline's DiT, through DiffSynth's own loader.
+
+    Where weights are offloaded, DiffSynth would compute it beside them in every forward, which gives other pixels.
+
+    Raises:
+        OutOfGpuMemoryError, GpuError: the GPU cannot take it.
+    """
+    with named_gpu_errors(device, f"adding {path.name}"), _quiet(), warnings.catch_warnings(record=True) as warned:
+        pipe.load_lora(pipe.dit, str(path), alpha=alpha, hotload=False)
+    for warning in warned:
+        log.debug("DiffSynth: %s", warning.message)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ encoder is not there, and frames become bytes in one go instead of one PIL image
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from wan_ddp.job import Control, Job
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.control import Frames, control_frames
 from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
-from wan_ddp.wan.loading import Offload, load_pipeline
+from wan_ddp.wan.loading import Offload, fuse_lora, load_pipeline
 from wan_ddp.wan.prompts import Embeddings
 from wan_ddp.wan.step_state import LoopState, to_bytes
 from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
@@ -66,14 +67,19 @@ class Generator:
         device: str,
         offload: Offload | None = None,
         tiled: bool = True,
+        loras: Sequence[tuple[Path, float]] = (),
     ) -> "Generator":
         """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
+
+        Each of `loras`, a file and how many times it counts, is added to the DiT's weights.
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
         """
         files = [checkpoint.dit, (checkpoint.vae,)]
         pipe = load_pipeline(files, None, device=device, offload=offload or Offload())
+        for path, alpha in loras:
+            fuse_lora(pipe, path, alpha, device=device)
         return cls(pipe, embeddings, device=device, tiled=tiled)
 
     def generate(

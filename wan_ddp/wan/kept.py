@@ -1,0 +1,52 @@
+"""Tensors that took time to make, kept on disk for the workers and runs that need them again.
+
+Each has a key that stands for all that its values depend on, and a sealed file, `<folder>/<2 digits>/<key>`. One that
+is damaged or cannot be written costs its making and nothing else, and the folder may be removed at any time.
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from wan_ddp.sealed import read_sealed, write_sealed
+
+log = logging.getLogger(__name__)
+
+_KIND = "wan-ddp-tensor-1"
+
+
+def key_of(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+class KeptTensors:
+    """The tensors in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> torch.Tensor | None:
+        """The tensor of that key, on the CPU; None if it is not there, or of no use."""
+        try:
+            content = read_sealed(self._path(key), _KIND)
+            return load(content)["tensor"] if content is not None else None
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, KeyError) as error:
+            log.warning("%s cannot be used, it is made anew: %s", self._path(key), error)
+            return None
+
+    def put(self, key: str, tensor: torch.Tensor) -> None:
+        try:
+            self._path(key).parent.mkdir(parents=True, exist_ok=True)
+            write_sealed(self._path(key), _KIND, save({"tensor": tensor.cpu().contiguous()}))
+        except OSError as error:
+            log.warning("%s cannot be kept: %s", self._path(key), error.strerror)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / key
