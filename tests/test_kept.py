@@ -1,4 +1,4 @@
-"""Embeddings are encoded once for all workers and runs; a file that cannot be trusted costs an encoding, never a pixel."""
+"""Embeddings are encoded once for all workers and runs; a file that cannot be trusted costs an encoding, no pixel."""
 
 import dataclasses
 from collections.abc import Iterator
