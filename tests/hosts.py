@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 # The first process of a host; all others end with it, and then the kernel removes its network.
 _START = 'hostname "$0" && ip link set lo up && echo up && exec sleep infinity'
@@ -28,19 +29,18 @@ class Host:
     def run(self, *command: str) -> None:
         subprocess.run(self._inside(*command), check=True, capture_output=True)
 
-    def start(self, *command: str, environ: Mapping[str, str], folder: Path) -> "subprocess.Popen[str]":
-        """A command on this host, its output in one pipe."""
+    def start(self, *command: str, environ: Mapping[str, str], folder: Path, output: TextIO) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             self._inside("env", f"--chdir={folder}", *command),
             env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output,
+            stderr=output,
             text=True,
             start_new_session=True,
         )
 
     def kill(self) -> None:
-        """As a power cut does."""
+        """As a power cut does; again is no harm."""
         if self._unshare.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
             self._unshare.communicate()

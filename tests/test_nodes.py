@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from experiment import ROOT, TIMEOUT, finish, wait_for
+from experiment import ROOT, wait_for
 from hosts import Network, NoHostsError
 from torch.distributed.elastic.rendezvous import (
     RendezvousConnectionError,
@@ -29,7 +29,10 @@ from wan_ddp import nodes
 from wan_ddp.nodes import Nodes
 from wan_ddp.video import write_mp4
 
+pytestmark = pytest.mark.timeout(900)
+
 NUM_JOBS = 36
+TIMEOUT = 300  # seconds for anything to happen: so many processes on two cores may take theirs to begin
 
 
 class Cluster:
@@ -50,9 +53,15 @@ class Cluster:
         (folder / "manifest.jsonl").write_text("\n".join(lines))
         self.network = Network(num_hosts)
         self.hosts = self.network.hosts
+        self.launches: dict[int, subprocess.Popen[str]] = {}
 
-    def launch(self, number: int, *, num_ranks: int, nodes: int | None) -> "subprocess.Popen[str]":
-        """launch.sh on a host, as one of several nodes or by itself."""
+    def end(self) -> None:
+        self.network.end()
+        for launch in self.launches.values():
+            launch.wait(TIMEOUT)
+
+    def launch(self, number: int, *, num_ranks: int, nodes: int | None) -> None:
+        """Start launch.sh on a host, as one of several nodes or by itself."""
         environ = {
             name: value
             for name, value in os.environ.items()
@@ -71,7 +80,19 @@ class Cluster:
             environ |= {"NNODES": str(nodes), "NODE_RANK": str(number), "RDZV_ENDPOINT": self.hosts[0].address}
         flags = ["--manifest", str(self.folder / "manifest.jsonl"), "--output", str(self.output), "--model", "tiny"]
         command = ["bash", str(self.checkout / "launch.sh"), *flags, "--barrier-timeout", "8"]
-        return self.hosts[number].start(*command, environ=environ, folder=self.folder)
+        with self.said(number).open("w") as output:
+            launch = self.hosts[number].start(*command, environ=environ, folder=self.folder, output=output)
+        self.launches[number] = launch
+
+    def said(self, number: int) -> Path:
+        return self.folder / f"{self.hosts[number].name}.txt"
+
+    def exit_code(self, number: int) -> int:
+        return self.launches.pop(number).wait(TIMEOUT)
+
+    def kill(self, number: int) -> None:
+        self.hosts[number].kill()
+        self.launches.pop(number).wait()
 
     def made_by(self, number: int) -> int:
         """How many videos a host has made."""
@@ -80,7 +101,13 @@ class Cluster:
 
     def wait_until_each_has_made(self, num_more: int, *numbers: int) -> None:
         goal = {number: self.made_by(number) + num_more for number in numbers}
-        wait_for(lambda: all(self.made_by(number) >= goal[number] for number in numbers))
+
+        def is_so() -> bool:
+            for number, launch in self.launches.items():
+                assert launch.poll() is None, self.said(number).read_text()
+            return all(self.made_by(number) >= goal[number] for number in numbers)
+
+        wait_for(is_so, TIMEOUT)
 
     def report(self) -> dict[str, Any]:
         report: dict[str, Any] = json.loads((self.output / "report.json").read_text())
@@ -106,22 +133,22 @@ def cluster(tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
 
     yield make
     for each in made:
-        each.network.end()
+        each.end()
 
 
 def test_nodes_of_different_sizes_share_a_run_and_lose_nothing_with_the_link_between_them(
     cluster: Callable[[int], Cluster],
 ) -> None:
     both = cluster(2)
-    launches = [both.launch(0, num_ranks=2, nodes=2), both.launch(1, num_ranks=1, nodes=2)]
+    both.launch(0, num_ranks=2, nodes=2)
+    both.launch(1, num_ranks=1, nodes=2)
     both.wait_until_each_has_made(1, 0, 1)
     both.network.pull(both.hosts[1])
     both.wait_until_each_has_made(2, 0, 1)
     both.network.plug(both.hosts[1])
     both.wait_until_each_has_made(2, 0, 1)
     both.network.pull(both.hosts[1])  # and never again
-    results = [finish(launch) for launch in launches]
-    assert [result.returncode for result in results] == [0, 0], [result.stdout for result in results]
+    assert [both.exit_code(0), both.exit_code(1)] == [0, 0], both.said(0).read_text() + both.said(1).read_text()
     report = both.report()
     assert (report["complete"], report["verified"], report["silent_ranks"]) == (True, NUM_JOBS, [])
     ranks = [(rank["rank"], rank["host"], rank["gpu"], rank["process"]) for rank in report["ranks"]]
@@ -141,19 +168,20 @@ def test_a_node_that_is_lost_costs_what_it_had_in_hand_and_without_rank_0_a_run_
     cluster: Callable[[int], Cluster],
 ) -> None:
     three = cluster(3)
-    launches = [three.launch(number, num_ranks=1, nodes=3) for number in range(3)]
+    for number in range(3):
+        three.launch(number, num_ranks=1, nodes=3)
     three.wait_until_each_has_made(1, 0, 1, 2)
-    three.hosts[2].kill()
+    three.kill(2)
     three.wait_until_each_has_made(2, 0, 1)
-    three.hosts[0].kill()  # and with it the store
-    survivor = finish(launches[1])
-    assert survivor.returncode == 1, survivor.stdout
-    assert "node 0 is not to be reached any more; this node goes on by itself" in survivor.stdout
-    assert "ended without a verdict; rank 0 was stopped or lost; the same command goes on" in survivor.stdout
+    three.kill(0)  # and with it the store
+    assert three.exit_code(1) == 1
+    said = three.said(1).read_text()
+    assert "node 0 is not to be reached any more; this node goes on by itself" in said
+    assert "ended without a verdict; rank 0 was stopped or lost; the same command goes on" in said
     assert len(list(three.output.glob("*/*/*.mp4"))) == NUM_JOBS
     assert not (three.output / "report.json").exists()
-    again = finish(three.launch(1, num_ranks=1, nodes=None))
-    assert again.returncode == 0, again.stdout
+    three.launch(1, num_ranks=1, nodes=None)
+    assert three.exit_code(1) == 0, three.said(1).read_text()
     assert three.report()["complete"]
 
 
@@ -226,6 +254,6 @@ def test_a_first_node_that_never_answers_is_waited_for_no_longer_than_told(
 ) -> None:
     monkeypatch.setattr(nodes, "_PATIENCE_SECONDS", 0)
     started = time.monotonic()
-    with pytest.raises(RendezvousConnectionError, match="no answer for 0 s: .*refused"):
+    with pytest.raises(RendezvousConnectionError, match=r"no answer for 0 s: .*refused"):
         node(endpoint, 1)
     assert time.monotonic() - started < 10
