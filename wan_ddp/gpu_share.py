@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wan_ddp.errors import MachineError
+from wan_ddp.process import boot_id
 
 
 class GpuShare:
@@ -109,7 +110,8 @@ def machine_lock(name: str) -> Iterator[None]:
 @contextmanager
 def _lock_folder() -> Iterator[Path]:
     """Where lock files are made. Raises MachineError, also for what goes wrong in the block."""
-    folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}")
+    # By machine too: on some clusters the folder for temporary files is one that all nodes share.
+    folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}-{boot_id()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
