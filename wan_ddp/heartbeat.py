@@ -51,6 +51,12 @@ class RankState:
     num_failed: int = 0
     num_lost: int = 0
     """Workers that died or hung."""
+    made_cost: int = 0
+    """Of the videos that it made from first step to last, see `Job.cost`; and the seconds from their orders on."""
+    made_seconds: float = 0.0
+    node: int = 0
+    gpu_name: str = ""
+    """As its worker has it; CPU where that computes."""
     gpu_utilization: float | None = None
     """Percent; like the next, of the whole GPU, and told by one rank of each: see `wan_ddp.gpu_use`."""
     gpu_memory_gib: float | None = None

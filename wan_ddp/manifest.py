@@ -21,7 +21,7 @@ _MAX_FILE_NAME_BYTES = 255 - 55
 _SHOWN_CHARACTERS = 80
 # What the output folder holds besides the categories' folders.
 TAKEN_NAMES = (
-    *("logs", "report", "report.json", "missing.jsonl", "pilot.json"),
+    *("logs", "report", "report.json", "missing.jsonl", "pilot.json", "speeds.json"),
     *(".claims", ".references.json", ".records.index", ".write-check"),
 )
 SLOWEST_FPS = 1e-6  # an MP4's clock holds 1001 frames of that, and hardly more

@@ -12,6 +12,7 @@ from wan_ddp.job import Conditions, Job
 from wan_ddp.outputs import Outputs
 from wan_ddp.rank import Rank, device
 from wan_ddp.settings import TINY_MODEL, Settings
+from wan_ddp.speeds import read_speeds
 from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, survey
 from wan_ddp.wan.checkpoint import Checkpoint, check_meant, check_mechanisms, find_checkpoint
 
@@ -26,10 +27,13 @@ class Ready:
     num_gpus: int
     outputs: Outputs
     tasks: list[Task]
+    seconds_a_video: tuple[float, ...] | None = None
+    """Of each rank, where --speeds tells."""
 
 
 def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     """Raises UnusableError for a machine, model, reference set or output folder that the run cannot work with."""
+    seconds_a_video = read_speeds(settings.speeds, rank.world_size)
     if not settings.allow_missing:
         refuse_missing_references(jobs)
     checkpoint = find_model(settings, rank)
@@ -46,7 +50,7 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     tasks = look(settings, jobs, outputs, conditions)
     if settings.on_change == "refuse":
         refuse_changed(tasks)
-    return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks)
+    return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks, seconds_a_video)
 
 
 def look(settings: Settings, jobs: Sequence[Job], outputs: Outputs, conditions: Conditions) -> list[Task]:

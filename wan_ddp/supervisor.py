@@ -87,6 +87,8 @@ class Supervisor:
     _offloads: bool = field(default=False, init=False)
     _in_hands: Taken | None = field(default=None, init=False)
     _lost_in_a_row: set[str] = field(default_factory=set, init=False)
+    _ordered: float = field(default=0.0, init=False)
+    """When the last order was given, by the monotonic clock."""
     _num_stops: Counter[str] = field(default_factory=Counter, init=False)
     _unkillable: int | None = field(default=None, init=False)
     """The process id of a worker that not even SIGKILL ends."""
@@ -192,6 +194,7 @@ class Supervisor:
             num_steps=job.num_inference_steps,
         )
         upcoming = next((task for task in self.backlog.ahead() if task is not taken.task), None)
+        self._ordered = time.monotonic()
         self._worker.order(Order(taken.task, upcoming, taken.claim))
         try:
             while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
@@ -214,7 +217,11 @@ class Supervisor:
         self.backlog.finish(taken.task)
         self._end_claim(taken.claim, "done")
         self._lost_in_a_row.clear()
-        self.heart.update(num_done=self.heart.state.num_done + 1)
+        state = self.heart.state
+        if not taken.claim.history:  # else it may have gone on in the middle, which says nothing of speed
+            seconds = state.made_seconds + time.monotonic() - self._ordered
+            self.heart.update(made_cost=state.made_cost + taken.task.job.cost, made_seconds=round(seconds, 3))
+        self.heart.update(num_done=state.num_done + 1)
 
     def _failed(self, taken: Taken, result: Failed, log_start: int, *, is_disk: bool) -> None:
         """Charge the failure to the task, unless the disk is at fault, and give it up or leave it for later."""
@@ -277,6 +284,7 @@ class Supervisor:
                 if isinstance(message, Failed):
                     raise WorkerLostError(message.kind, message.error)
                 assert isinstance(message, Loaded), "a worker starts with one of these"
+                self.heart.update(gpu_name=message.gpu_name)
             except WorkerLostError as lost:
                 log.error("start %d of the worker failed (%s): %s", start, lost.kind, lost)
                 self._drop_worker()
