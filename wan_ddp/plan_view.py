@@ -16,8 +16,10 @@ from wan_ddp.progress import describe_seconds
 from wan_ddp.settings import Settings
 from wan_ddp.speeds import longest_seconds, read_speeds
 from wan_ddp.survey import Task, missing_references
+from wan_ddp.uncollected import uncollected
 
 
+@uncollected()
 def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     """Print the plan; a plan has no bad outcome."""
     seconds_a_video = read_speeds(settings.speeds, settings.world_size)

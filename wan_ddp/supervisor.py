@@ -46,6 +46,11 @@ _MIN_ROOM_BYTES = 128 * 1024
 _IDLE: Mapping[str, Any] = {"job": None, "part": "", "attempt": 0, "taken_over": False}
 
 
+def _texts(job: Job) -> tuple[str, str, bool]:
+    """What the job needs encoded: guidance alone uses the negative prompt."""
+    return job.prompt, job.negative_prompt, job.cfg_scale == 1.0
+
+
 class StartWorker(Protocol):
     """Starts a worker that will be asked for some of `jobs`; with `offload` its weights stay in the CPU's memory."""
 
@@ -112,8 +117,8 @@ class Supervisor:
         """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
         failing_since: float | None = None
         while True:
-            if ahead := self.backlog.ahead():
-                self._wait_for_disk(ahead[0].job)
+            if first := next(self.backlog.ahead(), None):
+                self._wait_for_disk(first.job)
             try:
                 with self.signals.shield():  # a claim that nobody holds would be charged
                     self._write_ends()
@@ -295,13 +300,15 @@ class Supervisor:
     def _start(self, job: Job, alone: bool) -> None:
         if self.gpu is not None:
             self.gpu.take_whole() if alone else self.gpu.join()
-        jobs = {job.prompt: [job]}
+        prompts = {job.prompt}
+        jobs = {_texts(job): job}  # one for all that ask for the same texts
         for task in self.backlog.ahead():
-            if task.job.prompt in jobs or len(jobs) < _MAX_PROMPTS:
-                jobs.setdefault(task.job.prompt, []).append(task.job)
+            if task.job.prompt in prompts or len(prompts) < _MAX_PROMPTS:
+                prompts.add(task.job.prompt)
+                jobs.setdefault(_texts(task.job), task.job)
         self._offloads = alone
-        self._prompts = frozenset(jobs)
-        chosen = [each for group in jobs.values() for each in group]
+        self._prompts = frozenset(prompts)
+        chosen = list(jobs.values())
         self._worker = WorkerHandle(lambda connection: self.start_worker(connection, jobs=chosen, offload=alone))
 
     def _dismiss_worker(self) -> None:
