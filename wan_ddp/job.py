@@ -32,7 +32,7 @@ CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REF_STEM = re.compile(r"ref_.+_\d+x\d+")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 17)
 def _reference_folder(reference: str, width: int, height: int) -> str:
     """The reference's folder name: its stem if that is already `ref_<name>_<W>x<H>`, else built so."""
     stem = unicodedata.normalize("NFC", PurePath(reference).stem)
