@@ -26,7 +26,7 @@ from unittest import mock
 from wan_ddp import owners
 from wan_ddp.attempts import End, Generations, decide
 from wan_ddp.backlog import POLL_SECONDS, Backlog, State
-from wan_ddp.claims import Claim, Claims, Look, claim_key
+from wan_ddp.claims import Claims, Look, claim_key
 from wan_ddp.job import Job
 from wan_ddp.manifest import read_manifest
 from wan_ddp.owners import HOST_LOST_SECONDS
@@ -34,8 +34,8 @@ from wan_ddp.plan import plan
 from wan_ddp.process import own_token
 
 EXPERIMENT = Path(__file__).resolve().parent.parent / "manifests" / "all.jsonl"
-# Of a rank that has half of an H100 (shared/FACTS: 332 s of forwards and 10 s of the rest, two ranks in turns), and what
-# it takes beside its videos: its worker's start, and a reference that the one before it did not have.
+# Of a rank that has half of an H100: 332 s of forwards and 10 s of the rest, two ranks in turns. And what it takes
+# beside its videos: its worker's start, and a reference that the one before it did not have.
 SECONDS_A_VIDEO = 684.0
 START_SECONDS = 35.0
 REFERENCE_SECONDS = 4.0
@@ -321,9 +321,7 @@ def _many_jobs(scenario: Scenario) -> list[Job]:
 
 def _by_category(jobs: Sequence[Job]) -> list[list[Job]]:
     categories = list(dict.fromkeys(job.category for job in jobs))
-    return [
-        [job for job in jobs if job.category == category][half::2] for category in categories for half in range(2)
-    ]
+    return [[job for job in jobs if job.category == category][half::2] for category in categories for half in range(2)]
 
 
 HALF = {0: 2.0, 1: 2.0}
@@ -345,7 +343,7 @@ SMALL = (
     Scenario("a GPU falls to a tenth of its speed half-way", stalls={4: (0.5, 10.0), 5: (0.5, 10.0)}, on_disk=True),
     Scenario("10,000 jobs of unequal cost", 10, 10_000, uneven=True, on_disk=True),
 )
-_HUNDRED = {rank: 2.0 for rank in range(10)}
+_HUNDRED = dict.fromkeys(range(10), 2.0)
 _THOUSAND = {rank: 1.0 + (rank % 5) / 4 for rank in range(1000)}
 LARGE = (
     Scenario("equal", 10, 100_000),
@@ -354,8 +352,13 @@ LARGE = (
     Scenario("unequal cost, a tenth dies on the way", 100, 100_000, uneven=True, deaths={r: r / 10 for r in range(10)}),
     Scenario("five speeds, told; 1 in 1000 attempts dies", 1000, 100_000, slow=_THOUSAND, worker_deaths=0.001),
     Scenario("five speeds, not told", 1000, 100_000, slow=_THOUSAND, is_told=False),
-    Scenario("a tenth dies on the way, 10 stall", 1000, 100_000, deaths={r: r / 100 for r in range(1, 100)},
-             stalls={r: (0.5, 10.0) for r in range(500, 510)}),  # fmt: skip
+    Scenario(
+        "a tenth dies on the way, 10 stall",
+        1000,
+        100_000,
+        deaths={r: r / 100 for r in range(1, 100)},
+        stalls=dict.fromkeys(range(500, 510), (0.5, 10.0)),
+    ),
     Scenario("ten jobs a rank", 1000, 10_000),
     Scenario("equal", 100, 1_000_000),
     Scenario("five speeds, told; 1 in 1000 attempts dies", 1000, 1_000_000, slow=_THOUSAND, worker_deaths=0.001),
@@ -365,7 +368,9 @@ LARGE = (
 def main(which: str) -> None:
     every = [*SMALL, *LARGE]
     chosen = every if which == "all" else SMALL if which == "small" else [every[int(which)]]
-    print("| scenario | ranks | jobs | claims | hours | over the ideal | taken over | lost | given up | s to simulate |")
+    print(
+        "| scenario | ranks | jobs | claims | hours | over the ideal | taken over | lost | given up | s to simulate |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for scenario in chosen:
         started = time.monotonic()

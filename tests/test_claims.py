@@ -732,3 +732,33 @@ def test_what_a_look_says_of_done_jobs_is_true_while_others_claim_and_end(folder
     claimant.process.wait()
     assert claimant.process.stdout is not None
     claimant.process.stdout.close()
+
+
+def test_a_folder_of_before_keeps_its_claims_where_they_are(folder: Path) -> None:
+    """256 folders of two digits: what was tried and done there still counts, and new claims lie beside it."""
+    for name in (f"{KEY}.1", f"{KEY}.1.done"):
+        path = folder / KEY[:2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(about(token()))
+    with Claims(folder, run_id="run", rank=0) as claims:
+        assert (standing(claims), claims.history(KEY)) == ("done", ("done",))
+        other = claim_key("another", "fingerprint")
+        assert take(claims).generation == 2
+        assert take(claims, other).generation == 1
+        assert standing(claims, other) == "held"
+    assert {len(path.name) for path in folder.iterdir() if path.name != "owners"} == {2}
+
+
+def test_claims_are_spread_over_thousands_of_folders(folder: Path, claims: Claims) -> None:
+    keys = [claim_key(f"job {number}", "fingerprint") for number in range(300)]
+    for key in keys:
+        take(claims, key)
+    folders = {path.name for path in folder.iterdir()} - {"owners"}
+    assert folders == {key[:3] for key in keys}
+
+
+def test_a_look_at_some_jobs_lists_their_folders_alone(claims: Claims) -> None:
+    here, there = take(claims), take(claims, claim_key("another", "fingerprint"))
+    look = claims.look([here.key])
+    assert look.standing(here.key, 3) == "held"
+    assert there.key not in look.generations

@@ -10,7 +10,16 @@ from factories import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Conditions, Job, fingerprint, fingerprint_inputs, identify, own_inputs
+from wan_ddp.job import (
+    JOB_FIELDS,
+    SETTING_FIELDS,
+    Conditions,
+    Job,
+    fingerprint,
+    fingerprint_inputs,
+    identify,
+    own_inputs,
+)
 
 # Another valid value for every field, and whether the pixels may differ with it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {

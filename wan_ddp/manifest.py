@@ -124,22 +124,22 @@ def _split(text: str) -> tuple[tuple[str, str, int, int] | None, bytes]:
     """
     try:
         fields, end = _scan(text, 0)
-        if end == len(text) and "note" not in fields and "\\u" not in text:
-            # Fewer keys than colons: some stand twice, or there are objects inside, or colons in texts.
-            if text.count(":") == len(fields) or len(_KEY_END.findall(text)) == len(fields):
-                reference, prompt = fields.pop("reference"), fields.pop("prompt")
-                prompt_index, seed = fields.pop("prompt_index"), fields.pop("seed")
-                if (
-                    type(reference) is type(prompt) is str
-                    and type(prompt_index) is type(seed) is int
-                    and reference
-                    and "\0" not in reference
-                    and not prompt.isspace()
-                    and prompt
-                    and 0 <= prompt_index <= _MAX_INTEGER
-                    and 0 <= seed <= _MAX_INTEGER
-                ):
-                    return (reference, prompt, prompt_index, seed), marshal.dumps(fields, 2)
+        # Fewer fields than colons: some stand twice, or there are objects inside, or colons in texts.
+        is_flat = text.count(":") == len(fields) or len(_KEY_END.findall(text)) == len(fields)
+        if end == len(text) and is_flat and "note" not in fields and "\\u" not in text:
+            reference, prompt = fields.pop("reference"), fields.pop("prompt")
+            prompt_index, seed = fields.pop("prompt_index"), fields.pop("seed")
+            if (
+                type(reference) is type(prompt) is str
+                and type(prompt_index) is type(seed) is int
+                and reference
+                and "\0" not in reference
+                and prompt
+                and not prompt.isspace()
+                and 0 <= prompt_index <= _MAX_INTEGER
+                and 0 <= seed <= _MAX_INTEGER
+            ):
+                return (reference, prompt, prompt_index, seed), marshal.dumps(fields, 2)
     except (StopIteration, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         pass
     return None, b""
@@ -234,7 +234,7 @@ def _refuse_lone_surrogates(fields: dict[str, Any]) -> None:
             raise _BadFieldsError(f"{_shown(name)} holds a lone surrogate; text must be valid Unicode") from error
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).scan_once
+_scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).scan_once  # type: ignore[attr-defined]
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite).decode
 _settings = attrgetter(*SETTING_FIELDS)
 

@@ -5,8 +5,8 @@ the same, pieces differ by at most one job, and of all such cuts the one that sp
 each (rank, reference) pair costs a decode and an encode. Larger pieces go to the ranks with the least to do so far, so
 the totals balance too.
 
-Where ranks are known to be of different speed, each one's share of every category is in proportion to its own: the whole
-number of jobs below it or the one above, the one more going to those who would be done with it first.
+Where ranks are known to be of different speed, each one's share of every category is in proportion to its own, rounded
+down or up to whole jobs: the one more goes to those who would be done with it first.
 """
 
 from collections import defaultdict
@@ -48,8 +48,9 @@ def _plan_by_speed(jobs: Sequence[Job], seconds: Sequence[float]) -> list[list[J
             ends = list(accumulate(_counts(len(category), speeds, loads, category[0].cost)))
         else:
             # Each cut makes up for what rounding gave the ranks before it too much or too little of so far.
-            total, speed = sum(loads) + sum(job.cost for job in category), sum(speeds)
-            shares = [total * up_to / speed - load for up_to, load in zip(accumulate(speeds), accumulate(loads))]
+            cost_by_speed = (sum(loads) + sum(job.cost for job in category)) / sum(speeds)
+            so_far = zip(accumulate(speeds), accumulate(loads), strict=True)
+            shares = [cost_by_speed * speed - load for speed, load in so_far]
             ends = [*_cuts_at(category, shares[:-1]), len(category)]
         for rank, (start, end) in enumerate(pairwise([0, *ends])):
             shards[rank] += category[start:end]

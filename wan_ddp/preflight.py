@@ -45,7 +45,8 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     where = device(rank, num_gpus)
     outputs = Outputs(settings.output)
     outputs.check_usable()
-    outputs.sweep()
+    if rank.rank == 0:  # it takes a look at every name, and one look does for all ranks
+        outputs.sweep()
     conditions = settings.conditions(checkpoint.identity)
     tasks = look(settings, jobs, outputs, conditions)
     if settings.on_change == "refuse":

@@ -156,7 +156,9 @@ class _RankRun:
 
     def state(self) -> RankState:
         rank = self._rank
-        return RankState(self._run_id, rank.rank, rank.gpu, rank.process, own_token(), host=gethostname(), node=rank.node)
+        return RankState(
+            self._run_id, rank.rank, rank.gpu, rank.process, own_token(), host=gethostname(), node=rank.node
+        )
 
     def progress(self, states: States) -> Progress:
         tasks = self._ready.tasks

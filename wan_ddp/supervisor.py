@@ -43,6 +43,8 @@ _MAX_PROMPTS = 1000
 # Noise, the worst that H.264 can meet, takes 0.8 bytes a pixel at our quality.
 _BYTES_PER_PIXEL = 1.0
 _MIN_ROOM_BYTES = 128 * 1024
+# A rank that waits for others spends at most a tenth of the time looking at what they do, or looks once a minute.
+_POLL_SPACING, _MAX_POLL_SECONDS = 9.0, 60.0
 _IDLE: Mapping[str, Any] = {"job": None, "part": "", "attempt": 0, "taken_over": False}
 
 
@@ -117,6 +119,7 @@ class Supervisor:
         """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
         failing_since: float | None = None
         while True:
+            asked = time.monotonic()
             if first := next(self.backlog.ahead(), None):
                 self._wait_for_disk(first.job)
             try:
@@ -141,7 +144,8 @@ class Supervisor:
                     "all that is left is in the hands of ranks that show no sign of life for "
                     f"{self.patience.silence:g} s (--barrier-timeout), but are not dead: stopped, or their disk hangs"
                 )
-            time.sleep(POLL_SECONDS)
+            # Of a million claims a look takes seconds, and a thousand ranks may be waiting.
+            time.sleep(min(max(POLL_SECONDS, _POLL_SPACING * (time.monotonic() - asked)), _MAX_POLL_SECONDS))
 
     def _attempt(self) -> None:
         """One attempt at the task in hand, and what follows from it."""
