@@ -171,8 +171,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r\n")
-                if text:
+                if text := str(line, "utf-8-sig" if number == 1 else "utf-8").strip(" \t\r\n"):
                     yield number, text
     except OSError as error:
         raise ManifestError([f"{path}: cannot be read: {error.strerror}; give a JSON Lines file"]) from error

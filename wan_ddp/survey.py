@@ -10,7 +10,7 @@ from typing import Any
 from wan_ddp.claims import claim_key
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
-from wan_ddp.job import Conditions, Job, fingerprint, identify, own_inputs
+from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
@@ -72,9 +72,10 @@ def survey(
     """
     marks: list[str | None] = []
     shared: list[dict[str, Any]] = []
+    identify = Identifier(conditions).identify
     for job in jobs:
         digest = digests.digest(job.reference, read=read_references) if job.mechanism != "none" else None
-        inputs, mark = identify(job, conditions, digest)
+        inputs, mark = identify(job, digest)
         shared.append(inputs)
         marks.append(mark)
     index = RecordIndex(outputs.index)
