@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,7 @@ class Heartbeat:
         if self._history is None:
             return
         try:
-            self._history.parent.mkdir(parents=True, exist_ok=True)
-            with self._history.open("ab") as file:
-                file.write(_line(replace(self._state, time=_now())) + b"\n")
+            _in_folder(self._history, partial(_append, self._history, _line(replace(self._state, time=_now()))))
         except OSError as error:
             log.debug("no line of history written: %s", error)
 
@@ -130,10 +129,23 @@ class Heartbeat:
             self._state = replace(self._state, beat=self._state.beat + 1, time=_now())
         try:
             self._on_beat()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, _line(self._state))
+            _in_folder(self._path, lambda: write_atomically(self._path, _line(self._state)))
         except OSError as error:
             log.debug("no heartbeat written: %s", error)
+
+
+def _in_folder(path: Path, write: Callable[[], None]) -> None:
+    """Write the file; where its folder is not there, it is made first. Raises OSError."""
+    try:
+        write()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line + b"\n")
 
 
 def _line(state: RankState) -> bytes:

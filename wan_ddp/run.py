@@ -200,9 +200,9 @@ class _RankRun:
 
     def _shards(self) -> list[list[Task]]:
         """What every rank has to make: the plan's shards, less what is there."""
-        by_id = {task.job.id: task for task in self._ready.tasks}
+        by_job = {id(task.job): task for task in self._ready.tasks}
         shards = plan([task.job for task in self._ready.tasks], self._rank.world_size, self._ready.seconds_a_video)
-        to_do = [[task for job in shard if self._is_to_do(task := by_id[job.id])] for shard in shards]
+        to_do = [[task for job in shard if self._is_to_do(task := by_job[id(job)])] for shard in shards]
         for shard in to_do:
             for task in shard:
                 if task.finding.failure:  # --retry-failed
