@@ -109,6 +109,10 @@ def _look_up(
         if found is None:
             continue
         is_own = not _is_linked(path)  # else it may lead out of the output folder, which is no place for a video
+        if is_own and not found:
+            for _, position in members:
+                findings[position] = NEVER_MADE
+            continue
         for stem, position in members:
             record, mark = found.get(f"{stem}.json"), marks[position]
             if f".{stem}.failed.json" in found:
