@@ -33,7 +33,9 @@ class Ready:
 
 def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     """Raises UnusableError for a machine, model, reference set or output folder that the run cannot work with."""
-    seconds_a_video = read_speeds(settings.speeds, rank.world_size)
+    # A check of launch.sh's, before there are ranks, is for no world size.
+    world_size = settings.world_size if settings.action == "check" else rank.world_size
+    seconds_a_video = read_speeds(settings.speeds, world_size)
     if not settings.allow_missing:
         refuse_missing_references(jobs)
     checkpoint = find_model(settings, rank)
