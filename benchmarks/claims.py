@@ -93,7 +93,7 @@ def main(num_jobs: int, where: str | None) -> None:
             median = statistics.median(publishing)
             print(f"publish: {median:.1f} ms (median of {len(publishing)}), {max(publishing):.0f} at most")
         looks = [look_afresh(folder, num_jobs + 1) for _ in range(_NUM_LOOKS)]
-        num_names = len(list(folder.glob("??/*")))
+        num_names = len(list(folder.glob("???/*")))
         print(
             f"look, {num_jobs} jobs done, {num_names} names: {statistics.median(looks):.2f} s "
             f"(median of {_NUM_LOOKS} new processes, {min(looks):.2f} to {max(looks):.2f})"

@@ -1,24 +1,30 @@
 """What a resume costs before any GPU work: finished jobs surveyed by fresh processes, their files in the page cache.
 
-usage: python -m benchmarks.resume_scan [references, default 1000] [jobs of each, default 100]
+usage: python -m benchmarks.resume_scan [references, default 1000] [jobs of each, default 100] [remembered]
 
 The videos are a few bytes, the records as long as real ones. The first survey reads every record and remembers what it
-saw; later ones read only what is new. Each figure is of the process's own clock, imports left out, the best of three.
+saw; later ones read only what is new. With `remembered` the files are empty and all of them remembered, so that a
+million are made in minutes: a later survey, which opens none of them, is the same. Each figure is of the process's own
+clock, imports left out, the best of three.
 """
 
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wan_ddp.digests import ReferenceDigests
-from wan_ddp.job import Conditions, fingerprint, fingerprint_inputs
+from wan_ddp.job import Conditions, Identifier, Job, fingerprint, fingerprint_inputs
 from wan_ddp.manifest import read_manifest
 from wan_ddp.outputs import Outputs
+from wan_ddp.record_index import RecordIndex
 
 CONDITIONS = Conditions(model="Wan2.1-T2V-14B:" + "0123456789abcdef" * 4)
 NUM_RANKS = 8
@@ -56,7 +62,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from benchmarks.resume_scan import CONDITIONS, FINGERPRINTS, INDEX, LISTING, NUM_RANKS
 from wan_ddp.digests import ReferenceDigests
-from wan_ddp.job import identify
+from wan_ddp.job import Identifier
 from wan_ddp.manifest import read_manifest
 from wan_ddp.outputs import Outputs
 from wan_ddp.plan import plan
@@ -89,7 +95,8 @@ digested = [(job, digests.digest(job.reference)) for job in jobs]
 now = lap("reference digests", now)
 seconds["survey"] = 0.0  # its parts stand below it
 gc.disable()  # as in the survey
-kept = [identify(job, CONDITIONS, digest) for job, digest in digested]
+identify = Identifier(CONDITIONS).identify
+kept = [identify(job, digest) for job, digest in digested]
 gc.enable()
 now = lap(FINGERPRINTS, now)
 del digested, kept
@@ -103,7 +110,7 @@ json.dump(seconds, sys.stdout)
 """
 
 
-def make(folder: Path, num_references: int, num_each: int) -> None:
+def make(folder: Path, num_references: int, num_each: int, *, remembered: bool = False) -> None:
     """A manifest, its references, and every job finished."""
     (folder / "references").mkdir()
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
@@ -121,6 +128,9 @@ def make(folder: Path, num_references: int, num_each: int) -> None:
                 manifest.write(json.dumps(job, ensure_ascii=False) + "\n")
     digests = ReferenceDigests(folder / "digests")
     outputs = Outputs(folder / "out")
+    if remembered:
+        make_remembered(outputs, digests, read_manifest(folder / "manifest.jsonl", {}))
+        return
     for job in read_manifest(folder / "manifest.jsonl", {}):
         inputs = fingerprint_inputs(job, CONDITIONS, digests.digest(job.reference))
         video = {"num_bytes": 7, "sha256": "0" * 64, "num_frames": 81, "fps": 15.0, "width": 832, "height": 480}
@@ -131,15 +141,32 @@ def make(folder: Path, num_references: int, num_each: int) -> None:
     digests.save()
 
 
+def make_remembered(outputs: Outputs, digests: ReferenceDigests, jobs: Sequence[Job]) -> None:
+    """Empty files, and an index that says of each record what reading it would have proven."""
+    for job in jobs:
+        outputs.record(job).parent.mkdir(parents=True, exist_ok=True)
+        for path in (outputs.record(job), outputs.video(job)):
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    time.sleep(3.0)  # what is as young as the clock is not remembered
+    index = RecordIndex(outputs.index)
+    index.start()
+    identify = Identifier(CONDITIONS).identify
+    for job in jobs:
+        _, mark = identify(job, digests.digest(job.reference))
+        index.add(outputs.record(job).lstat(), str(mark), 0, 344.2)
+    index.save()
+    digests.save()
+
+
 def measure(folder: Path) -> dict[str, float]:
     command = [sys.executable, "-c", SURVEY, str(Path(__file__).resolve().parent.parent), str(folder)]
     seconds: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return seconds
 
 
-def main(num_references: int, num_each: int) -> None:
+def main(num_references: int, num_each: int, *how: str) -> None:
     with tempfile.TemporaryDirectory() as name:
-        make(Path(name), num_references, num_each)
+        make(Path(name), num_references, num_each, remembered=bool(how))
         # The second one still reads the records that were too young for the first one to remember.
         first, _, *later = [measure(Path(name)) for _ in range(5)]
     for times in (first, *later):
@@ -147,8 +174,10 @@ def main(num_references: int, num_each: int) -> None:
     print(f"{num_references * num_each} finished jobs, {num_references} references")
     for part in first:
         print(f"{part:<41} first {first[part]:6.2f} s   later {min(each[part] for each in later):6.2f} s")
+    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+    print(f"peak memory of a survey with its manifest and plan {megabytes} MB")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:] or ("1000", "100")))
+    main(*map(int, sys.argv[1:3] or ("1000", "100")), *sys.argv[3:])

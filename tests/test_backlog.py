@@ -148,10 +148,12 @@ def test_without_takeover_the_own_shard_is_all_there_is(launch: Launch) -> None:
 def test_what_lies_ahead_is_the_own_shard_and_then_the_others_from_their_ends(launch: Launch) -> None:
     rank = launch.rank(1, [2, 2])
     assert [each.job.seed for each in rank.backlog.ahead()] == [100, 101, 1, 0]
+    assert [rank.make(), rank.make(), rank.make()] == [100, 101, 1]
+    assert [each.job.seed for each in rank.backlog.ahead()] == [0]
 
 
 def test_what_silent_ranks_hold_is_told_from_what_living_ones_do(launch: Launch) -> None:
     first, second = launch.rank(0, [0, 1]), launch.rank(1, [0, 1])
-    assert second.take() == 100
+    assert (second.take(), first.take()) == (100, None)
     assert not first.backlog.is_stuck(60.0)
     assert first.backlog.is_stuck(-1.0)

@@ -66,7 +66,7 @@ def take(claims: Claims, key: str = KEY, max_attempts: int = 3) -> Claim:
 
 
 def names(folder: Path, key: str = KEY) -> set[str]:
-    return {path.name.removeprefix(f"{key}.") for path in folder.glob(f"{key[:2]}/{key}.*")}
+    return {path.name.removeprefix(f"{key}.") for path in folder.glob(f"{key[:3]}/{key}.*")}
 
 
 def standing(claims: Claims, key: str = KEY, max_attempts: int = 3) -> str:
@@ -75,7 +75,7 @@ def standing(claims: Claims, key: str = KEY, max_attempts: int = 3) -> str:
 
 def write_claim(folder: Path, content: bytes, *, age: float = 0.0, generation: int = 1) -> Path:
     """A claim as another owner's file would look like, touched `age` seconds ago."""
-    path = folder / KEY[:2] / f"{KEY}.{generation}"
+    path = folder / KEY[:3] / f"{KEY}.{generation}"
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(content)
     os.utime(path, (time.time() - age, time.time() - age))
@@ -185,7 +185,7 @@ def test_the_owners_file_says_who_it_is(claims: Claims, folder: Path) -> None:
     assert set(said) == {"token", "host", "rank", "run_id", "started"}
     assert (said["token"], said["run_id"], said["rank"]) == (own_token(), "run", 0)
     take(claims)
-    assert own.samefile(folder / KEY[:2] / f"{KEY}.1")
+    assert own.samefile(folder / KEY[:3] / f"{KEY}.1")
 
 
 def test_a_failed_job_is_tried_again_until_it_is_given_up_with_its_history(claims: Claims) -> None:
@@ -265,7 +265,7 @@ def test_jobs_in_one_folder_are_told_apart(claims: Claims) -> None:
 
 def test_beats_are_seen_through_every_claim(claims: Claims, folder: Path) -> None:
     take(claims)
-    path = folder / KEY[:2] / f"{KEY}.1"
+    path = folder / KEY[:3] / f"{KEY}.1"
     os.utime(path, (0, 0))
     claims.beat()
     assert path.stat().st_mtime > time.time() - 60
@@ -365,7 +365,7 @@ def test_an_owners_file_with_all_its_links_is_followed_by_another(
     second = take(claims, key)
     own = sorted((folder / "owners").iterdir())
     assert [path.name for path in own] == [f"{own_token()}.0", f"{own_token()}.1"]
-    assert own[1].samefile(folder / key[:2] / second.name)
+    assert own[1].samefile(folder / key[:3] / second.name)
     for path in own:
         os.utime(path, (0, 0))
     claims.beat()
@@ -380,7 +380,7 @@ def test_an_owners_file_with_all_its_links_is_followed_by_another(
 
 def test_an_end_takes_no_inode(claims: Claims, folder: Path) -> None:
     take(claims).end("done")
-    claim, end = sorted((folder / KEY[:2]).iterdir())
+    claim, end = sorted((folder / KEY[:3]).iterdir())
     assert claim.samefile(end)
 
 
@@ -442,7 +442,7 @@ def test_a_symbolic_link_in_the_place_of_a_folder_is_not_followed(folder: Path, 
 
     claims = Claims(folder, run_id="run", rank=0)
     claims.open()
-    (folder / KEY[:2]).symlink_to(elsewhere)
+    (folder / KEY[:3]).symlink_to(elsewhere)
     for call in (lambda: claims.claim(KEY, 3), claims.look, lambda: claims.grant(KEY, 1)):
         with pytest.raises(MachineError, match="symbolic link"):
             call()
@@ -458,13 +458,13 @@ def test_a_symbolic_link_in_the_place_of_a_folder_is_not_followed(folder: Path, 
 def test_symbolic_links_in_the_place_of_files_are_not_followed(claims: Claims, folder: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(about(own_token()))
-    (folder / KEY[:2]).mkdir()
-    path = folder / KEY[:2] / f"{KEY}.1"
+    (folder / KEY[:3]).mkdir()
+    path = folder / KEY[:3] / f"{KEY}.1"
     path.symlink_to(secret)
     assert claims.claim(KEY, 3) == "held"
     os.utime(path, (0, 0), follow_symlinks=False)
     assert standing(claims) == "free"
-    (folder / KEY[:2] / f"{KEY}.1.lost").symlink_to(tmp_path / "new")
+    (folder / KEY[:3] / f"{KEY}.1.lost").symlink_to(tmp_path / "new")
     assert take(claims).generation == 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == ["secret"]
 
@@ -498,8 +498,8 @@ def test_an_owner_that_cannot_be_read_is_judged_by_its_last_touch(claims: Claims
 def test_what_is_no_file_at_all_holds_nobody_up_for_long(
     claims: Claims, folder: Path, make: Callable[[Path], None]
 ) -> None:
-    (folder / KEY[:2]).mkdir()
-    path = folder / KEY[:2] / f"{KEY}.1"
+    (folder / KEY[:3]).mkdir()
+    path = folder / KEY[:3] / f"{KEY}.1"
     make(path)
     assert claims.claim(KEY, 3) == "held"
     os.utime(path, (0, 0))
@@ -523,16 +523,16 @@ def test_a_file_of_another_user_is_judged_by_its_last_touch(
 
 
 def test_names_that_are_none_of_ours_are_left_alone(claims: Claims, folder: Path) -> None:
-    (folder / KEY[:2]).mkdir()
+    (folder / KEY[:3]).mkdir()
     strange = ["x", f"{KEY}", f"{KEY}.", f"{KEY}.x", f"{KEY}.0", f"{KEY}.01.done", f"{KEY}x.1", f".{KEY}.1.nfs", "镜头"]
     for name in strange:
-        (folder / KEY[:2] / name).write_bytes(b"")
+        (folder / KEY[:3] / name).write_bytes(b"")
     (folder / "zz").mkdir()
     (folder / "README").write_bytes(b"")
     assert standing(claims) == "free"
     take(claims).end("done")
     assert standing(claims) == "done"
-    assert {path.name for path in (folder / KEY[:2]).iterdir()} == {*strange, f"{KEY}.1", f"{KEY}.1.done"}
+    assert {path.name for path in (folder / KEY[:3]).iterdir()} == {*strange, f"{KEY}.1", f"{KEY}.1.done"}
 
 
 # Other owners, on this host and others.
@@ -542,7 +542,7 @@ def test_a_living_process_keeps_its_claim_however_long_it_is_silent(
     claims: Claims, folder: Path, claimant: Claimant
 ) -> None:
     assert claimant.claim() == "1"
-    os.utime(folder / KEY[:2] / f"{KEY}.1", (0, 0))
+    os.utime(folder / KEY[:3] / f"{KEY}.1", (0, 0))
     claimant.process.send_signal(signal.SIGSTOP)
     try:
         assert claims.claim(KEY, 3) == "held"
@@ -651,7 +651,7 @@ def test_a_job_that_ten_lost_hosts_had_in_their_hands_is_given_up(claims: Claims
         claim = claims.claim(KEY, 1)
         assert isinstance(claim, Claim)
         assert claim.generation == generation
-        (folder / KEY[:2] / claim.name).unlink()
+        (folder / KEY[:3] / claim.name).unlink()
         write_claim(folder, about(token(boot=OTHER_BOOT)), age=400, generation=generation)
     assert claims.claim(KEY, 1) == "given_up"
 
@@ -741,3 +741,33 @@ def test_what_a_look_says_of_done_jobs_is_true_while_others_claim_and_end(folder
     claimant.process.wait()
     assert claimant.process.stdout is not None
     claimant.process.stdout.close()
+
+
+def test_a_folder_of_before_keeps_its_claims_where_they_are(folder: Path) -> None:
+    """256 folders of two digits: what was tried and done there still counts, and new claims lie beside it."""
+    for name in (f"{KEY}.1", f"{KEY}.1.done"):
+        path = folder / KEY[:2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(about(token()))
+    with Claims(folder, run_id="run", rank=0) as claims:
+        assert (standing(claims), claims.history(KEY)) == ("done", ("done",))
+        other = claim_key("another", "fingerprint")
+        assert take(claims).generation == 2
+        assert take(claims, other).generation == 1
+        assert standing(claims, other) == "held"
+    assert {len(path.name) for path in folder.iterdir() if path.name != "owners"} == {2}
+
+
+def test_claims_are_spread_over_thousands_of_folders(folder: Path, claims: Claims) -> None:
+    keys = [claim_key(f"job {number}", "fingerprint") for number in range(300)]
+    for key in keys:
+        take(claims, key)
+    folders = {path.name for path in folder.iterdir()} - {"owners"}
+    assert folders == {key[:3] for key in keys}
+
+
+def test_a_look_at_some_jobs_lists_their_folders_alone(claims: Claims) -> None:
+    here, there = take(claims), take(claims, claim_key("another", "fingerprint"))
+    look = claims.look([here.key])
+    assert look.standing(here.key, 3) == "held"
+    assert there.key not in look.generations

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from experiment import Experiment, finish
 
+from wan_ddp.speeds import read_speeds
 from wan_ddp.video import probe
 
 
@@ -43,6 +44,15 @@ def test_a_launch_makes_every_video_that_can_be_made_and_says_what_could_not(lau
     assert report["categories"]["camera_motion"] == {"expected": 2, "verified": 2}
     assert "4 of 6 videos are there and verified" in result.stderr
     assert "it has 4 of the 5 frames that the job needs" in result.stderr
+
+
+def test_a_run_leaves_how_fast_its_ranks_were_for_the_next_one(launched: Launched) -> None:
+    experiment, _ = launched
+    speeds = json.loads((experiment.output / "speeds.json").read_text())["ranks"]
+    assert sum(each["num_videos"] for each in speeds) == 4
+    assert {(each["node"], each["gpu"]) for each in speeds} == {(0, 0)}
+    assert all(each["host"] and each["gpu_name"] for each in speeds)
+    assert read_speeds(experiment.output / "speeds.json", 2) is not None
 
 
 def test_videos_lie_where_the_contract_says_and_are_what_the_jobs_ask_for(launched: Launched) -> None:

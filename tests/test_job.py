@@ -10,7 +10,16 @@ from factories import make_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Conditions, Job, fingerprint, fingerprint_inputs, identify
+from wan_ddp.job import (
+    JOB_FIELDS,
+    SETTING_FIELDS,
+    Conditions,
+    Identifier,
+    Job,
+    fingerprint,
+    fingerprint_inputs,
+    own_inputs,
+)
 
 # Another valid value for every field, and whether the pixels may differ with it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {
@@ -141,8 +150,10 @@ numbers = st.sampled_from([0.0, -0.0, 5, 5.0, 1, 1.0, True, 1e-7, 1e22])
 def test_jobs_identified_together_have_the_fingerprints_that_each_has_alone(
     jobs: list[Job], conditions: Conditions, digests: list[str]
 ) -> None:
-    for job, digest in zip(jobs, digests, strict=False):
-        inputs, found = identify(job, conditions, digest)
+    identify = Identifier(conditions).identify
+    for job, digest in [each for pair in zip(jobs, digests, strict=False) for each in (pair, pair)]:
+        shared, found = identify(job, digest)
+        inputs = own_inputs(shared, job)
         assert inputs == fingerprint_inputs(job, conditions, digest)
         assert repr(inputs["cfg_scale"]) == repr(job.cfg_scale)
         canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -151,8 +162,9 @@ def test_jobs_identified_together_have_the_fingerprints_that_each_has_alone(
 
 @pytest.mark.parametrize(("model", "digest"), [(None, "digest"), ("m", None), (None, None)])
 def test_what_is_not_known_has_no_fingerprint(model: str | None, digest: str | None) -> None:
-    assert identify(make_job(), Conditions(model=model), digest)[1] is None
-    assert (identify(make_job(mechanism="none"), Conditions(model=model), digest)[1] is None) is (model is None)
+    identify = Identifier(Conditions(model=model)).identify
+    assert identify(make_job(), digest)[1] is None
+    assert (identify(make_job(mechanism="none"), digest)[1] is None) is (model is None)
 
 
 def test_fingerprints_stay_what_they_were() -> None:

@@ -4,16 +4,28 @@ Nobody deals the jobs out: every rank claims for itself, and what the claims fol
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from wan_ddp.claims import Claim, Claims, Look
+from wan_ddp.claims import Claim, Look
 from wan_ddp.survey import Task
 
 POLL_SECONDS = 1.0
+# Of the videos that others say they have made, a rank makes sure of so many. Rank 0 looks at all of them in the end.
+_MAX_CHECKED = 10_000
 
 State = Literal["to_do", "made", "given_up"]
+
+
+class Claims(Protocol):
+    """What a backlog asks of `wan_ddp.claims.Claims`. Each raises OSError."""
+
+    def claim(self, key: str, max_attempts: int) -> Claim | Literal["held", "given_up"]: ...
+
+    def look(self, keys: Iterable[str] | None = None) -> Look: ...
+
+    def silence(self, key: str) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +52,14 @@ class Backlog:
         takeover: bool,
     ) -> None:
         """`state_of` looks at the disk: what has become of a task meanwhile, by the hand of another process."""
-        self._shards = [{task.key: task for task in shard} for shard in shards]
-        self._rank = rank
+        self._own = {task.key: task for task in shards[rank]}
+        self._shards = [shard for number, shard in enumerate(shards) if takeover and number != rank]
+        # Keys take their time, and others' tasks may be a million, of which few are left when it comes to them.
+        self._others: list[dict[str, Task]] | None = None
+        self._num_checked = 0
         self._claims = claims
         self._state_of = state_of
         self._max_attempts = max_attempts
-        self._takeover = takeover
         self._not_before: dict[str, float] = {}
         self._unsettled: dict[str, Claim | None] = {}  # claimed, perhaps: an error came before all was known
 
@@ -54,40 +68,43 @@ class Backlog:
 
         None if there is none for now: `is_empty` says whether there ever will be. After an OSError, ask again.
         """
-        own = self._shards[self._rank]
-        for task in list(own.values()):
-            if taken := self._claim(own, task):
+        for task in list(self._own.values()):
+            if taken := self._claim(self._own, task):
                 return taken
         return self._take_over()
 
     def is_empty(self) -> bool:
         """Whether every task in reach is done or given up, so that the rank may leave."""
-        return not any(self._in_reach())
+        return self._knows_others() and not any(self._in_reach())
 
     def is_stuck(self, seconds: float) -> bool:
         """Whether all that is left is in the hands of processes that live, but have said nothing for so long."""
-        return all(self._claims.silence(key) > seconds for shard in self._in_reach() for key in shard)
+        keys = (key for shard in self._in_reach() for key in shard)
+        return self._knows_others() and all(self._claims.silence(key) > seconds for key in keys)
 
     def postpone(self, task: Task, seconds: float) -> None:
         """Put a task that failed behind the others of its shard, and leave it alone for a while."""
         self._not_before[task.key] = time.monotonic() + seconds
-        for shard in self._shards:
+        for shard in self._in_reach():
             if task.key in shard:
                 shard[task.key] = shard.pop(task.key)
 
     def finish(self, task: Task) -> None:
         """Forget a task that is done or given up."""
-        for shard in self._shards:
+        for shard in self._in_reach():
             shard.pop(task.key, None)
 
-    def ahead(self) -> list[Task]:
+    def ahead(self) -> Iterator[Task]:
         """What may be asked for, the most likely first: the own shard, and then the others' if it may take over."""
-        own = self._shards[self._rank]
-        others = [task for shard in self._in_reach() if shard is not own for task in reversed(shard.values())]
-        return [*own.values(), *others]
+        yield from list(self._own.values())
+        for shard in self._shards if self._others is None else [list(tasks.values()) for tasks in self._others]:
+            yield from reversed(shard)
+
+    def _knows_others(self) -> bool:
+        return self._others is not None or not any(self._shards)
 
     def _in_reach(self) -> list[dict[str, Task]]:
-        return self._shards if self._takeover else [self._shards[self._rank]]
+        return [self._own, *(self._others or ())]
 
     def _claim(self, shard: dict[str, Task], task: Task) -> Taken | None:
         """Claim a task, unless it is another's, given up, made meanwhile, or to be left alone for now."""
@@ -108,10 +125,12 @@ class Backlog:
         del self._unsettled[task.key]
         if state != "to_do":
             return None
-        return Taken(task, claim, taken_over=shard is not self._shards[self._rank])
+        return Taken(task, claim, taken_over=shard is not self._own)
 
     def _take_over(self) -> Taken | None:
-        look = self._claims.look()
+        look = self._claims.look(None if self._others is None else (key for shard in self._in_reach() for key in shard))
+        if self._others is None:
+            self._others = [{task.key: task for task in shard} for shard in self._shards]
         free = [(shard, self._free(shard, look)) for shard in self._in_reach()]
         while any(tasks for _, tasks in free):
             shard, tasks = max(free, key=lambda each: len(each[1]))
@@ -124,8 +143,16 @@ class Backlog:
         free = []
         for key, task in list(shard.items()):
             standing = look.standing(key, self._max_attempts)
-            if standing == "given_up" or (standing == "done" and self._state_of(task) != "to_do"):
+            if standing == "given_up" or (standing == "done" and self._is_settled(task)):
                 del shard[key]
             elif standing != "held" or key in self._unsettled:
                 free.append(task)
         return free
+
+    def _is_settled(self, task: Task) -> bool:
+        """Whether what ended as done is so on the disk."""
+        if self._num_checked >= _MAX_CHECKED:
+            return True
+        is_settled = self._state_of(task) != "to_do"
+        self._num_checked += is_settled
+        return is_settled

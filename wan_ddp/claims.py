@@ -1,6 +1,6 @@
 """Who works on which job, over ranks, hosts, restarts and overlapping launches; and what became of every attempt.
 
-A claim is a hard link `<key[:2]>/<key>.<generation>` to its owner's file: making one is atomic on local disks and on
+A claim is a hard link `<key[:3]>/<key>.<generation>` to its owner's file: making one is atomic on local disks and on
 NFS. The end of a generation is a name as well, `<key>.<generation>.<end>`. Names are only ever added, never removed or
 changed: the folder is the record of attempts, made before the work starts, and listing names is all that reading takes.
 """
@@ -10,9 +10,10 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -24,7 +25,10 @@ from wan_ddp.owners import Owner
 log = logging.getLogger(__name__)
 
 _KEY_LENGTH = 32
-_PREFIX = re.compile(r"[0-9a-f]{2}")
+# A million jobs with two names each are 500 names in each of 4096 folders. Where a run of before has begun with 256
+# folders, of two digits, it stays with those: claims are always looked for in one place.
+_PREFIX_LENGTH, _OLD_PREFIX_LENGTH = 3, 2
+_PREFIX = re.compile(r"[0-9a-f]{2,3}")
 _MAX_REMEMBERED = 8  # claims made, before those that have ended are looked for and forgotten
 
 Standing = Literal["free", "held", "done", "given_up"]
@@ -203,11 +207,15 @@ class Claims:
             if 0 < generation <= num_ended:
                 _mark(folder, f"{key}.{generation}", "granted")
 
-    def look(self) -> Look:
-        """How every job stands, from one listing of the names. Raises OSError."""
+    def look(self, keys: Iterable[str] | None = None) -> Look:
+        """How every job stands, or these and some others, from one listing of the names. Raises OSError."""
         generations: dict[str, Generations] = {}
         held: set[str] = set()
+        length = _prefix_length(self._folder)
+        wanted = None if keys is None else {key[:length] for key in keys}
         for prefix in _prefixes(self._folder):
+            if wanted is not None and prefix not in wanted:
+                continue
             with open_folder(self._folder, prefix) as folder:
                 for key, names in _by_key(list_names(folder)).items():
                     names.sort()
@@ -255,16 +263,24 @@ def read_claims(root: Path) -> dict[str, Generations]:
 
 
 def _prefixes(root: Path) -> list[str]:
+    """The folders of claims: those of one length, whatever else is there."""
     with suppress(FileNotFoundError), open_folder(root) as folder:
-        return [name for name in list_names(folder) if _PREFIX.fullmatch(name)]
+        names = [name for name in list_names(folder) if _PREFIX.fullmatch(name)]
+        return [name for name in names if len(name) == _OLD_PREFIX_LENGTH] or names
     return []
 
 
 @contextmanager
 def _folder_of(root: Path, key: str) -> Iterator[int]:
     assert len(key) == _KEY_LENGTH and _PREFIX.match(key), "a key is made by claim_key"
-    with open_folder(root, key[:2], make=True) as folder:
+    with open_folder(root, key[: _prefix_length(root)], make=True) as folder:
         yield folder
+
+
+@lru_cache(maxsize=16)
+def _prefix_length(root: Path) -> int:
+    """How many digits of a key name its folder: no run begins with two any more, so what was found stays so."""
+    return next(map(len, _prefixes(root)), _PREFIX_LENGTH)
 
 
 def _read(folder: int, key: str, more: list[str] | None = None) -> Generations:

@@ -18,21 +18,22 @@ def open_folder(root: Path, name: str = ".", *, make: bool = False) -> Iterator[
 
     Raises MachineError where either is a symbolic link or a file, and OSError.
     """
-    if make:
-        with suppress(FileExistsError):
-            root.mkdir(parents=True)
-    with _opened(root) as top:
-        if make and name != ".":
-            with suppress(FileExistsError):
-                os.mkdir(name, dir_fd=top)
-        with _opened(root / name, name, top) as folder:
-            yield folder
+    with _opened(root, make=make) as top, _opened(root / name, name, top, make=make) as folder:
+        yield folder
 
 
 @contextmanager
-def _opened(path: Path, name: str | None = None, top: int | None = None) -> Iterator[int]:
+def _opened(path: Path, name: str | None = None, top: int | None = None, *, make: bool) -> Iterator[int]:
     try:
-        descriptor = os.open(name or path, _AS_FOLDER, dir_fd=top)
+        try:
+            descriptor = os.open(name or path, _AS_FOLDER, dir_fd=top)
+        except FileNotFoundError:
+            if not make:
+                raise
+            # Only now: a folder is made once, and a file server asked in vain each time would say so.
+            with suppress(FileExistsError):
+                path.mkdir(parents=True) if name is None else os.mkdir(name, dir_fd=top)
+            descriptor = os.open(name or path, _AS_FOLDER, dir_fd=top)
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise

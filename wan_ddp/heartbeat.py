@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ class RankState:
     num_failed: int = 0
     num_lost: int = 0
     """Workers that died or hung."""
+    made_cost: int = 0
+    """Of the videos that it made from first step to last, see `Job.cost`; and the seconds from their orders on."""
+    made_seconds: float = 0.0
+    node: int = 0
+    gpu_name: str = ""
+    """As its worker has it; CPU where that computes."""
     gpu_utilization: float | None = None
     """Percent; like the next, of the whole GPU, and told by one rank of each: see `wan_ddp.gpu_use`."""
     gpu_memory_gib: float | None = None
@@ -109,9 +116,7 @@ class Heartbeat:
         if self._history is None:
             return
         try:
-            self._history.parent.mkdir(parents=True, exist_ok=True)
-            with self._history.open("ab") as file:
-                file.write(_line(replace(self._state, time=_now())) + b"\n")
+            _in_folder(self._history, partial(_append, self._history, _line(replace(self._state, time=_now()))))
         except OSError as error:
             log.debug("no line of history written: %s", error)
 
@@ -126,10 +131,23 @@ class Heartbeat:
             self._state = replace(self._state, beat=self._state.beat + 1, time=_now())
         try:
             self._on_beat()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, _line(self._state))
+            _in_folder(self._path, lambda: write_atomically(self._path, _line(self._state)))
         except OSError as error:
             log.debug("no heartbeat written: %s", error)
+
+
+def _in_folder(path: Path, write: Callable[[], None]) -> None:
+    """Write the file; where its folder is not there, it is made first. Raises OSError."""
+    try:
+        write()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line + b"\n")
 
 
 def _line(state: RankState) -> bytes:

@@ -211,12 +211,16 @@ class Outputs:
         for folder, folders, names in os.walk(self.root):
             if self.claims.name in folders:
                 folders.remove(self.claims.name)
-            for name in names:
+            for name in filter(_is_hidden, names):
                 parsed = parse_temporary(name)
                 if parsed and _is_abandoned(Path(folder, name), parsed[1]):
                     _settle(Path(folder, name), Path(folder, parsed[0]))
-                elif name.startswith(".") and name.endswith(_STEPS_SUFFIX):
+                elif name.endswith(_STEPS_SUFFIX):
                     _remove_done_steps(Path(folder, name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _checked(path: Path, job: Job) -> VideoFile:

@@ -4,6 +4,9 @@ In every category the jobs stand reference by reference and are cut into one con
 the same, pieces differ by at most one job, and of all such cuts the one that splits the fewest references is taken:
 each (rank, reference) pair costs a decode and an encode. Larger pieces go to the ranks with the least to do so far, so
 the totals balance too.
+
+Where ranks are known to be of different speed, each one's share of every category is in proportion to its own, rounded
+down or up to whole jobs: the one more goes to those who would be done with it first.
 """
 
 from collections import defaultdict
@@ -13,10 +16,16 @@ from itertools import accumulate, pairwise
 from wan_ddp.job import Job
 
 
-def plan(jobs: Sequence[Job], world_size: int) -> list[list[Job]]:
-    """One list of jobs a rank. Disjoint, covering, the jobs of one reference one after another."""
+def plan(jobs: Sequence[Job], world_size: int, seconds: Sequence[float] | None = None) -> list[list[Job]]:
+    """One list of jobs a rank. Disjoint, covering, the jobs of one reference one after another.
+
+    `seconds` is what each rank takes for one and the same video; None: they are all as fast.
+    """
     if world_size < 1:
         raise ValueError(f"world_size is {world_size}; it must be 1 or more")
+    if seconds is not None and len(set(seconds)) > 1:
+        assert len(seconds) == world_size, "a speed for each rank"
+        return _plan_by_speed(jobs, seconds)
     shards: list[list[Job]] = [[] for _ in range(world_size)]
     loads = [0] * world_size
     for category in _by_category(jobs):
@@ -28,6 +37,37 @@ def plan(jobs: Sequence[Job], world_size: int) -> list[list[Job]]:
             shards[rank] += pieces[piece]
             loads[rank] += costs[piece]
     return shards
+
+
+def _plan_by_speed(jobs: Sequence[Job], seconds: Sequence[float]) -> list[list[Job]]:
+    shards: list[list[Job]] = [[] for _ in seconds]
+    loads = [0] * len(seconds)
+    speeds = [min(seconds) / each for each in seconds]
+    for category in _by_category(jobs):
+        if len({job.cost for job in category}) == 1:
+            ends = list(accumulate(_counts(len(category), speeds, loads, category[0].cost)))
+        else:
+            # Each cut makes up for what rounding gave the ranks before it too much or too little of so far.
+            cost_by_speed = (sum(loads) + sum(job.cost for job in category)) / sum(speeds)
+            so_far = zip(accumulate(speeds), accumulate(loads), strict=True)
+            shares = [cost_by_speed * speed - load for speed, load in so_far]
+            ends = [*_cuts_at(category, shares[:-1]), len(category)]
+        for rank, (start, end) in enumerate(pairwise([0, *ends])):
+            shards[rank] += category[start:end]
+            loads[rank] += sum(job.cost for job in category[start:end])
+    return shards
+
+
+def _counts(num_jobs: int, speeds: Sequence[float], loads: Sequence[int], cost: int) -> list[int]:
+    """How many of so many jobs of one cost each rank gets, after what it has: its share, rounded down or up."""
+    shares = [num_jobs * speed / sum(speeds) for speed in speeds]
+    counts = [int(share) for share in shares]
+    done_with_one_more = [
+        (load + (count + 1) * cost) / speed for load, count, speed in zip(loads, counts, speeds, strict=True)
+    ]
+    for rank in sorted(range(len(speeds)), key=done_with_one_more.__getitem__)[: num_jobs - sum(counts)]:
+        counts[rank] += 1
+    return counts
 
 
 def num_references(jobs: Sequence[Job]) -> int:
@@ -77,10 +117,15 @@ def _equal_cuts(jobs: list[Job], num_pieces: int) -> list[int]:
 
 def _weighted_cuts(jobs: list[Job], num_pieces: int) -> list[int]:
     """The inner cuts nearest to equal shares of the cost: no piece is off by more than its dearest job."""
+    cost = sum(job.cost for job in jobs)
+    return _cuts_at(jobs, [cost * k / num_pieces for k in range(1, num_pieces)])
+
+
+def _cuts_at(jobs: list[Job], shares: Sequence[float]) -> list[int]:
+    """The cuts before which the jobs' cost is nearest to each of the shares; those ascend."""
     ends = [0, *accumulate(job.cost for job in jobs)]
     cuts, cut = [], 0
-    for k in range(1, num_pieces):
-        share = ends[-1] * k / num_pieces
+    for share in shares:
         while cut < len(jobs) and abs(ends[cut + 1] - share) <= abs(ends[cut] - share):
             cut += 1
         cuts.append(cut)

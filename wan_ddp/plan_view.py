@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from wan_ddp.errors import EXIT_COMPLETE
@@ -13,18 +14,22 @@ from wan_ddp.plan import num_references, plan
 from wan_ddp.preflight import look_only
 from wan_ddp.progress import describe_seconds
 from wan_ddp.settings import Settings
+from wan_ddp.speeds import longest_seconds, read_speeds
 from wan_ddp.survey import Task, missing_references
+from wan_ddp.uncollected import uncollected
 
 
+@uncollected()
 def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     """Print the plan; a plan has no bad outcome."""
+    seconds_a_video = read_speeds(settings.speeds, settings.world_size)
     tasks, identity = look_only(settings, jobs)
-    by_id = {task.job.id: task for task in tasks}
-    shards = [[by_id[job.id] for job in shard] for shard in plan(jobs, settings.world_size)]
+    by_job = {id(task.job): task for task in tasks}  # of a million jobs, comparing them would take its time
+    shards = [[by_job[id(job)] for job in shard] for shard in plan(jobs, settings.world_size, seconds_a_video)]
     if settings.json:
         print(plan_json(shards, settings.ranks_per_gpu))
     else:
-        print(plan_text(shards, settings, identity))
+        print(plan_text(shards, settings, identity, seconds_a_video))
     return EXIT_COMPLETE
 
 
@@ -46,16 +51,25 @@ def plan_json(shards: Sequence[Sequence[Task]], ranks_per_gpu: int) -> str:
     return json.dumps(plan, ensure_ascii=False)
 
 
-def plan_text(shards: Sequence[Sequence[Task]], settings: Settings, identity: str | None) -> str:
+def plan_text(
+    shards: Sequence[Sequence[Task]],
+    settings: Settings,
+    identity: str | None,
+    seconds_a_video: Sequence[float] | None = None,
+) -> str:
     """A table of ranks, what is done, what is missing, and estimates; `identity` of the model, if it is known."""
     tasks = [task for shard in shards for task in shard]
     categories = list(dict.fromkeys(task.job.category for task in tasks))
     header = ["rank", "GPU", "process", "videos", "done", *categories, "references"]
     rows = [_row(rank, shard, categories, settings.ranks_per_gpu) for rank, shard in enumerate(shards)]
     totals = ["all", "", "", *map(str, [sum(int(row[column]) for row in rows) for column in range(3, len(header))])]
+    if seconds_a_video:
+        header.append("s a video")
+        totals.append("")
+        rows = [[*row, f"{seconds:.0f}"] for row, seconds in zip(rows, seconds_a_video, strict=True)]
     lines = [*_table([header, *rows, totals]), ""]
     lines += _state_lines(tasks, model_known=identity is not None)
-    lines += _estimate_lines(shards, settings, identity)
+    lines += _estimate_lines(shards, settings, identity, seconds_a_video)
     missing = missing_references(task.job for task in tasks)
     if missing:
         lines += ["", f"{len(missing)} references do not exist:", *(f"  {reference}" for reference in missing)]
@@ -96,12 +110,21 @@ def _state_lines(tasks: Sequence[Task], *, model_known: bool) -> list[str]:
     return lines
 
 
-def _estimate_lines(shards: Sequence[Sequence[Task]], settings: Settings, identity: str | None) -> list[str]:
+def _estimate_lines(
+    shards: Sequence[Sequence[Task]],
+    settings: Settings,
+    identity: str | None,
+    seconds_a_video: Sequence[float] | None,
+) -> list[str]:
     num_to_do = sum(task.is_to_do(settings, None) for shard in shards for task in shard)
     if not num_to_do:
         return ["nothing is left to do"]
     pilot, why_not = fitting_pilot(settings, identity, len(shards))
     expected = forecast(shards, settings, pilot)
+    if seconds_a_video:
+        costs = [sum(task.job.cost for task in shard if task.is_to_do(settings, None)) for shard in shards]
+        basis = f"the speeds in {settings.speeds}"
+        expected = replace(expected, seconds=longest_seconds(costs, seconds_a_video), basis=basis)
     num_gpus = -(-len(shards) // settings.ranks_per_gpu)
     memory = f"{GIB_PER_RANK * settings.ranks_per_gpu:.0f} GiB on each GPU (Wan2.1-T2V-14B at 832x480)"
     if pilot and pilot.gpu_gib is not None:

@@ -13,6 +13,7 @@ from wan_ddp.job import Conditions, Job
 from wan_ddp.outputs import Outputs
 from wan_ddp.rank import Rank, device
 from wan_ddp.settings import TINY_MODEL, Settings
+from wan_ddp.speeds import read_speeds
 from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, survey
 from wan_ddp.wan.checkpoint import Checkpoint, check_meant, check_mechanisms, find_checkpoint
 from wan_ddp.wan.lora import check_lora
@@ -28,10 +29,15 @@ class Ready:
     num_gpus: int
     outputs: Outputs
     tasks: list[Task]
+    seconds_a_video: tuple[float, ...] | None = None
+    """Of each rank, where --speeds tells."""
 
 
 def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     """Raises UnusableError for a machine, model, reference set or output folder that the run cannot work with."""
+    # A check of launch.sh's, before there are ranks, is for no world size.
+    world_size = settings.world_size if settings.action == "check" else rank.world_size
+    seconds_a_video = read_speeds(settings.speeds, world_size)
     if not settings.allow_missing:
         refuse_missing_references(jobs)
     checkpoint = find_model(settings, rank)
@@ -46,12 +52,13 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
     where = device(rank, num_gpus)
     outputs = Outputs(settings.output)
     outputs.check_usable()
-    outputs.sweep()
+    if rank.rank == 0:  # it takes a look at every name, and one look does for all ranks
+        outputs.sweep()
     conditions = conditions_of(settings, checkpoint.identity)
     tasks = look(settings, jobs, outputs, conditions)
     if settings.on_change == "refuse":
         refuse_changed(tasks)
-    return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks)
+    return Ready(checkpoint, conditions, where, num_gpus, outputs, tasks, seconds_a_video)
 
 
 def conditions_of(settings: Settings, model_identity: str | None, *, read: bool = True) -> Conditions:

@@ -25,7 +25,7 @@ _ROW = struct.Struct(f"<{_PROVEN.size}sd")
 # Times of files come in ticks: 10 ms on most file systems, 2 s on the coarsest. A record that was written in the tick
 # in which it was read may have been written again in the same one; git calls that racily clean.
 _TICK_NANOSECONDS = 2_000_000_000
-_MAX_ROWS = 1_000_000
+_MAX_ROWS = 4_000_000
 
 
 class RecordIndex:
@@ -68,14 +68,16 @@ class RecordIndex:
         write_atomically(self._path, _HEADER + hashlib.sha256(content).digest() + content)
 
 
-def list_files(folder: Path) -> dict[str, os.stat_result | None]:
-    """What lies in a folder, None for all but files (for symbolic links as well); nothing if it cannot be listed.
+def list_files(folder: str) -> dict[str, os.stat_result | None] | None:
+    """What lies in a folder that may not be there, None for all but files (for symbolic links as well).
+
+    None if it cannot be listed.
 
     The folder is listed, not each name asked for: a network file system sends names with their attributes, many at
     once, where it answers a question for one name in half a millisecond.
     """
     found: dict[str, os.stat_result | None] = {}
-    with suppress(OSError):
+    try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.scandir(descriptor) as entries:
@@ -84,6 +86,10 @@ def list_files(folder: Path) -> dict[str, os.stat_result | None]:
                     found[entry.name] = entry.stat(follow_symlinks=False) if is_file else None
         finally:
             os.close(descriptor)
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        return None
     return found
 
 

@@ -29,6 +29,7 @@ from wan_ddp.rendezvous import Launch
 from wan_ddp.run_file import describe_run, sweep_manifests, write_run_file
 from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
+from wan_ddp.speeds import write_speeds
 from wan_ddp.supervisor import Patience, Supervisor
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Failure
@@ -92,6 +93,7 @@ def _run(
             silent = launch.wait_for_all(states.one, settings.barrier_timeout)
             tasks = rank_run.settle(look_again(settings, ready))  # hours, where every video is decoded
         verdict = conclude(settings, tasks, states.all(), launch.run_id, started, silent)
+        _leave_speeds(settings, states.all())
         states.end(silent)
     except Stopped as stopped:
         if rank.rank == 0:
@@ -104,6 +106,14 @@ def _run(
     print(summary(verdict, settings.output), file=terminal)
     # launch.sh reads the verdict from the report itself, and torchrun must not take it for a crash.
     return EXIT_COMPLETE if settings.run_id else exit_code(verdict)
+
+
+def _leave_speeds(settings: Settings, states: Sequence[RankState]) -> None:
+    """Write down how fast the ranks were, for the next run's --speeds."""
+    try:
+        write_speeds(settings.output, states)
+    except OSError as error:
+        log.warning("how fast the ranks were could not be written down: %s", error)
 
 
 def _begin(settings: Settings, rank: Rank, ready: Ready, run_id: str, started: datetime) -> None:
@@ -146,7 +156,9 @@ class _RankRun:
 
     def state(self) -> RankState:
         rank = self._rank
-        return RankState(self._run_id, rank.rank, rank.gpu, rank.process, own_token(), host=gethostname())
+        return RankState(
+            self._run_id, rank.rank, rank.gpu, rank.process, own_token(), host=gethostname(), node=rank.node
+        )
 
     def progress(self, states: States) -> Progress:
         tasks = self._ready.tasks
@@ -188,9 +200,9 @@ class _RankRun:
 
     def _shards(self) -> list[list[Task]]:
         """What every rank has to make: the plan's shards, less what is there."""
-        by_id = {task.job.id: task for task in self._ready.tasks}
-        shards = plan([task.job for task in self._ready.tasks], self._rank.world_size)
-        to_do = [[task for job in shard if self._is_to_do(task := by_id[job.id])] for shard in shards]
+        by_job = {id(task.job): task for task in self._ready.tasks}
+        shards = plan([task.job for task in self._ready.tasks], self._rank.world_size, self._ready.seconds_a_video)
+        to_do = [[task for job in shard if self._is_to_do(task := by_job[id(job)])] for shard in shards]
         for shard in to_do:
             for task in shard:
                 if task.finding.failure:  # --retry-failed

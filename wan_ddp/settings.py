@@ -52,6 +52,7 @@ class Settings:
     verify: Verify = "size"
     allow_missing: bool = False
     takeover: bool = True
+    speeds: Path | None = None
     retry_failed: bool = False
     max_attempts: int = 3
     checkpoint_every: int = 10
@@ -220,6 +221,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         dest="takeover",
         action="store_false",
         help="each rank makes its own shard only, and none of a slower or dead rank's",
+    )
+    group.add_argument(
+        "--speeds",
+        type=_path,
+        metavar="FILE",
+        help="how fast each rank is, as a run leaves it in its output folder (speeds.json): shares in proportion",
     )
     group.add_argument(
         "--checkpoint-every",

@@ -43,7 +43,14 @@ _MAX_PROMPTS = 1000
 # Noise, the worst that H.264 can meet, takes 0.8 bytes a pixel at our quality.
 _BYTES_PER_PIXEL = 1.0
 _MIN_ROOM_BYTES = 128 * 1024
+# A rank that waits for others spends at most a tenth of the time looking at what they do, or looks once a minute.
+_POLL_SPACING, _MAX_POLL_SECONDS = 9.0, 60.0
 _IDLE: Mapping[str, Any] = {"job": None, "part": "", "attempt": 0, "taken_over": False}
+
+
+def _texts(job: Job) -> tuple[str, str, bool]:
+    """What the job needs encoded: guidance alone uses the negative prompt."""
+    return job.prompt, job.negative_prompt, job.cfg_scale == 1.0
 
 
 class StartWorker(Protocol):
@@ -87,6 +94,8 @@ class Supervisor:
     _offloads: bool = field(default=False, init=False)
     _in_hands: Taken | None = field(default=None, init=False)
     _lost_in_a_row: set[str] = field(default_factory=set, init=False)
+    _ordered: float = field(default=0.0, init=False)
+    """When the last order was given, by the monotonic clock."""
     _num_stops: Counter[str] = field(default_factory=Counter, init=False)
     _unkillable: int | None = field(default=None, init=False)
     """The process id of a worker that not even SIGKILL ends."""
@@ -110,8 +119,9 @@ class Supervisor:
         """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
         failing_since: float | None = None
         while True:
-            if ahead := self.backlog.ahead():
-                self._wait_for_disk(ahead[0].job)
+            asked = time.monotonic()
+            if first := next(self.backlog.ahead(), None):
+                self._wait_for_disk(first.job)
             try:
                 with self.signals.shield():  # a claim that nobody holds would be charged
                     self._write_ends()
@@ -134,7 +144,8 @@ class Supervisor:
                     "all that is left is in the hands of ranks that show no sign of life for "
                     f"{self.patience.silence:g} s (--barrier-timeout), but are not dead: stopped, or their disk hangs"
                 )
-            time.sleep(POLL_SECONDS)
+            # Of a million claims a look takes seconds, and a thousand ranks may be waiting.
+            time.sleep(min(max(POLL_SECONDS, _POLL_SPACING * (time.monotonic() - asked)), _MAX_POLL_SECONDS))
 
     def _attempt(self) -> None:
         """One attempt at the task in hand, and what follows from it."""
@@ -192,6 +203,7 @@ class Supervisor:
             num_steps=job.num_inference_steps,
         )
         upcoming = next((task for task in self.backlog.ahead() if task is not taken.task), None)
+        self._ordered = time.monotonic()
         self._worker.order(Order(taken.task, upcoming, taken.claim))
         try:
             while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
@@ -214,7 +226,11 @@ class Supervisor:
         self.backlog.finish(taken.task)
         self._end_claim(taken.claim, "done")
         self._lost_in_a_row.clear()
-        self.heart.update(num_done=self.heart.state.num_done + 1)
+        state = self.heart.state
+        if not taken.claim.history:  # else it may have gone on in the middle, which says nothing of speed
+            seconds = state.made_seconds + time.monotonic() - self._ordered
+            self.heart.update(made_cost=state.made_cost + taken.task.job.cost, made_seconds=round(seconds, 3))
+        self.heart.update(num_done=state.num_done + 1)
 
     def _failed(self, taken: Taken, result: Failed, log_start: int, *, is_disk: bool) -> None:
         """Charge the failure to the task, unless the disk is at fault, and give it up or leave it for later."""
@@ -277,6 +293,7 @@ class Supervisor:
                 if isinstance(message, Failed):
                     raise WorkerLostError(message.kind, message.error)
                 assert isinstance(message, Loaded), "a worker starts with one of these"
+                self.heart.update(gpu_name=message.gpu_name)
             except WorkerLostError as lost:
                 log.error("start %d of the worker failed (%s): %s", start, lost.kind, lost)
                 self._drop_worker()
@@ -287,13 +304,15 @@ class Supervisor:
     def _start(self, job: Job, alone: bool) -> None:
         if self.gpu is not None:
             self.gpu.take_whole() if alone else self.gpu.join()
-        jobs = {job.prompt: [job]}
+        prompts = {job.prompt}
+        jobs = {_texts(job): job}  # one for all that ask for the same texts
         for task in self.backlog.ahead():
-            if task.job.prompt in jobs or len(jobs) < _MAX_PROMPTS:
-                jobs.setdefault(task.job.prompt, []).append(task.job)
+            if task.job.prompt in prompts or len(prompts) < _MAX_PROMPTS:
+                prompts.add(task.job.prompt)
+                jobs.setdefault(_texts(task.job), task.job)
         self._offloads = alone
-        self._prompts = frozenset(jobs)
-        chosen = [each for group in jobs.values() for each in group]
+        self._prompts = frozenset(prompts)
+        chosen = list(jobs.values())
         self._worker = WorkerHandle(lambda connection: self.start_worker(connection, jobs=chosen, offload=alone))
 
     def _dismiss_worker(self) -> None:

@@ -62,6 +62,7 @@ class Finding:
     """What making the video took, where its record says."""
 
 
+NEVER_MADE = Finding("missing", "it was never made")
 _RECORD = TypeAdapter(Record)
 _FAILURE = TypeAdapter(Failure)
 
@@ -83,7 +84,7 @@ def judge(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | No
 
 def _judge_record(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | None) -> Finding:
     if record is None:
-        return Finding("missing", "it was never made")
+        return NEVER_MADE
     try:
         found = _RECORD.validate_json(record)
     except ValidationError:

@@ -64,7 +64,9 @@ Part = Literal["read", "encode", "turn", "denoise", "decode", "save"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The worker has its model and waits for a task."""
+    """The worker has its model and waits for a task. `gpu_name` is CPU where that computes."""
+
+    gpu_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

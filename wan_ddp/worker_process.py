@@ -107,7 +107,7 @@ def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
             about=about,
             turn=turn_of(spec.device, os.environ),
         )
-        say(Loaded())
+        say(Loaded(str(about["device"])))
         worker.work(_orders(connection), say)
 
 
