@@ -4,7 +4,7 @@
 # mounts, host names), so it meets nothing of this machine's, and all of it is gone when this script ends, however it does.
 set -euo pipefail
 
-nodes=({1..8})
+nodes=({1..12})
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$here"
 # shellcheck source=environment.sh
@@ -37,9 +37,9 @@ configure() {  # writes what the daemons read into $folder
     local node
     head -c 1024 /dev/urandom >"$folder/munge.key"
     chmod 400 "$folder/munge.key"
-    printf '127.0.0.1 localhost\n10.0.0.10 control\n' >"$folder/hosts"
+    printf '127.0.0.1 localhost\n10.0.0.100 control\n' >"$folder/hosts"
     for node in "${nodes[@]}"; do
-        echo "10.0.0.1$node node$node" >>"$folder/hosts"
+        echo "10.0.0.$node node$node" >>"$folder/hosts"
     done
     # No cgroups and no accounting, which a container or a machine without systemd may not have: processes are found by
     # their parents (linuxproc; by groups they would not be, as launch.sh makes some). The nodes claim to have CPUs, memory
@@ -47,7 +47,7 @@ configure() {  # writes what the daemons read into $folder
     # expired: 120 s by default.
     cat >"$folder/slurm.conf" <<TEXT
 ClusterName=wan
-SlurmctldHost=control(10.0.0.10)
+SlurmctldHost=control(10.0.0.100)
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
@@ -62,7 +62,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
-ReturnToService=2
+ReturnToService=1
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min_interval=100000
 SelectType=select/cons_tres
@@ -74,7 +74,7 @@ KillWait=30
 InactiveLimit=0
 TEXT
     for node in "${nodes[@]}"; do
-        echo "NodeName=node$node NodeAddr=10.0.0.1$node CPUs=64 RealMemory=1000000 Gres=gpu:8" \
+        echo "NodeName=node$node NodeAddr=10.0.0.$node CPUs=64 RealMemory=1000000 Gres=gpu:8" \
             >>"$folder/slurm.conf"
     done
     cat >>"$folder/slurm.conf" <<'TEXT'
@@ -90,7 +90,7 @@ TEXT
 start_node() {  # number: a host of its own as far as its processes can see
     ip netns add "node$1"
     ip link add "to-node$1" master switch up type veth peer eth0 netns "node$1"
-    ip -n "node$1" address add "10.0.0.1$1/24" dev eth0
+    ip -n "node$1" address add "10.0.0.$1/24" dev eth0
     ip -n "node$1" link set eth0 up
     ip -n "node$1" link set lo up
     # shellcheck disable=SC2016  # for the shell in there, which is the first of its processes and buries the others
@@ -105,7 +105,7 @@ run_cases() {  # inside the namespaces
     hostname control
     ip link set lo up
     ip link add switch type bridge
-    ip address add 10.0.0.10/24 dev switch
+    ip address add 10.0.0.100/24 dev switch
     ip link set switch up
     mount --bind "$folder/hosts" /etc/hosts
     export SLURM_CONF=$folder/slurm.conf

@@ -1,11 +1,11 @@
-"""What the cases need of a cluster: a shared folder with a checkout and an experiment in it, and jobs handed to Slurm."""
+"""What the cases need: a shared folder with a checkout and an experiment in it, and jobs handed to Slurm."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from chaos_journal import Innocence, Journal, wrongs
 from wan_ddp.video import write_mp4
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 150.0  # seconds for anything to happen at all, on a busy machine
+PATIENCE = 300.0  # seconds for anything to happen at all, on a busy machine
 SIZE = {"width": 32, "height": 32, "num_frames": 5}
 CHECKPOINT_EVERY = 5
 TOLD_TO_GO = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
 
 
-def slurm(*command: str, **environ: str) -> str:
+def slurm(*command: str, cwd: Path | None = None, **environ: str) -> str:
     """What one of Slurm's commands prints."""
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environ, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environ, cwd=cwd, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout.strip()
 
@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"it never happened: {what}"
-        time.sleep(0.1)
+        time.sleep(0.4)  # each look is a process or more
     return found
 
 
@@ -57,6 +57,10 @@ class Job:
         return self.show()["BatchHost"]
 
     @property
+    def nodes(self) -> list[str]:
+        return slurm("scontrol", "show", "hostnames", self.show()["NodeList"]).split()
+
+    @property
     def restarts(self) -> int:
         return int(self.show()["Restarts"])
 
@@ -69,6 +73,32 @@ class Job:
 
         ended: tuple[str, str] = wait_until(over, f"job {self.id} ends")
         return ended
+
+
+class Checkout:
+    """A shared folder with the scripts of cluster/, and what stands in for launch.sh: says how it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.here, self.marks = folder, folder / "check out", folder / "marks"
+        self.marks.mkdir()
+        (self.here / "cluster").mkdir(parents=True)
+        for path in (ROOT / "cluster").glob("slurm*"):
+            (self.here / "cluster" / path.name).symlink_to(path)
+        (self.here / "launch.sh").symlink_to(ROOT / "tests" / "cluster" / "stand_in_launch.sh")
+
+    def submit(self, script: Path | str, *flags: str, arguments: Sequence[str] = (), **environ: str) -> Job:
+        path = script if isinstance(script, Path) else Path(self.here.name, "cluster", script)
+        command = ["sbatch", "--parsable", *flags, str(path), *arguments]
+        return Job(slurm(*command, cwd=self.folder, MARKS=str(self.marks), **environ))
+
+    def said(self, name: str) -> str:
+        """What a stand-in wrote, once it has."""
+        path = self.marks / name
+        wait_until(path.exists, f"{name} is written")
+        return path.read_text()
+
+    def log(self) -> str:
+        return log_in(self.folder)
 
 
 class Folder:
@@ -102,16 +132,15 @@ class Folder:
         """The job of `cluster/<script>`, from the shared folder, where its log and relative paths belong."""
         run = ["--manifest", "jobs.jsonl", "--output", "results", "--model", "tiny"]
         run += ["--checkpoint-every", str(CHECKPOINT_EVERY)]
-        command = ["sbatch", "--parsable", f"--chdir={self.folder}", *flags, str(self.checkout / "cluster" / script)]
-        return Job(slurm(*command, *run, **(self.environ | environ)))
+        command = ["sbatch", "--parsable", *flags, str(self.checkout / "cluster" / script)]
+        return Job(slurm(*command, *run, cwd=self.folder, **(self.environ | environ)))
 
     def begin(self) -> None:
         """Return once a video is under way, some steps after its beginning."""
         wait_until(lambda: any(each.event == "step" and each.step >= 3 for each in self.journal.read()), "steps")
 
     def log(self) -> str:
-        """What the jobs' log files say."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("wan-ddp-*.out")))
+        return log_in(self.folder)
 
     def living(self) -> list[str]:
         """The processes of this folder's jobs, on whichever node: all inherit its variables."""
@@ -122,8 +151,18 @@ class Folder:
         """What is not there, was made twice, or was lost: nothing of a step, if nobody is innocent of it."""
         missing = [each for each in self.ids if not (self.output / f"{each}.json").exists()]
         made = {str(path.relative_to(self.output).with_suffix("")) for path in self.output.glob("*/*/*.mp4")}
+        wait_until(lambda: not self.living(), "all processes end")
         problems, _ = wrongs(self.journal.read(), innocence or Innocence(), CHECKPOINT_EVERY)
-        return [*problems, *(f"{each}: no record" for each in missing), *(f"{each}: no video" for each in {*self.ids} - made)]
+        return [
+            *problems,
+            *(f"{each}: no record" for each in missing),
+            *(f"{each}: no video" for each in {*self.ids} - made),
+        ]
+
+
+def log_in(folder: Path) -> str:
+    """What the log files of the jobs say."""
+    return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("wan-ddp-*.out")))
 
 
 def _read(path: Path) -> bytes:
