@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
         signals.install()
         settings = parse(argv, os.environ)
         if settings.action == "verdict":
-            return read_verdict(settings)
+            is_one_of_several = Rank.from_env(os.environ, settings.ranks_per_gpu).num_nodes > 1
+            return read_verdict(settings, settings.barrier_timeout if is_one_of_several else 0.0)
         jobs = read_manifest(settings.manifest, settings.job_defaults)
         if settings.action == "dry-run":
             return show_plan(settings, jobs)

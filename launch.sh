@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole job on this machine: environment, checks, two ranks a GPU under torchrun, the verdict's exit code.
+# The whole job on this machine, or its part of one over several: environment, checks, two ranks a GPU under torchrun,
+# the verdict's exit code.
 set -euo pipefail
 
 usage() {
@@ -20,6 +21,11 @@ environment (a flag wins):
   WAN_NUM_RANKS                ranks on this machine in all (default: as many as its GPUs take, 2 without a GPU)
   WAN_MAX_RESTARTS             restarts of all ranks after a supervisor died (default: 3)
   WAN_TMUX_SOCKET              another tmux server than the user's own: its name, as for tmux -L
+  NNODES, NODE_RANK            several nodes, each with its own launch.sh and one output folder: how many, and which of
+                               them this is, from 0; all of these in docs/nodes.md
+  RDZV_ENDPOINT                HOST[:PORT] of node 0, where the nodes meet (port: 29400)
+  WAN_NODES_TIMEOUT            seconds for which the nodes wait for those that have not come (default: 120)
+  RDZV_ID                      which launch this is, where several may meet at one endpoint (default: wan_ddp)
   OMP_NUM_THREADS              CPU threads a rank (default: the cores, shared out)
   PYTHON                       the interpreter to make .venv with (default: python3)
 
@@ -70,6 +76,42 @@ check_count() {  # name, value, smallest allowed
 }
 check_count WAN_NUM_RANKS "${WAN_NUM_RANKS:-1}" 1
 check_count WAN_MAX_RESTARTS "${WAN_MAX_RESTARTS:-3}" 0
+check_count WAN_NODES_TIMEOUT "${WAN_NODES_TIMEOUT:-120}" 1
+
+check_nodes() {  # sets $several_nodes
+    local host='([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])'
+    several_nodes=false
+    if [[ -z ${NNODES:-} && -n ${NODE_RANK:-}${RDZV_ENDPOINT:-} ]]; then
+        echo "error: NODE_RANK or RDZV_ENDPOINT is set in the environment without NNODES; set NNODES to the number of" \
+            "nodes, or unset them for this machine alone" >&2
+        exit 2
+    fi
+    check_count NNODES "${NNODES:-1}" 1
+    check_count NODE_RANK "${NODE_RANK:-0}" 0
+    ((10#${NNODES:-1} > 1)) || return 0
+    if [[ -z ${NODE_RANK:-} ]] || ((10#$NODE_RANK >= 10#$NNODES)); then
+        echo "error: NODE_RANK is '${NODE_RANK:-}' in the environment; of $NNODES nodes it must be from 0 to" \
+            "$((10#$NNODES - 1)), each node's own" >&2
+        exit 2
+    fi
+    if ! [[ ${RDZV_ENDPOINT:-} =~ ^$host(:([0-9]{1,5}))?$ ]] || ((10#0${BASH_REMATCH[3]} > 65535)); then
+        echo "error: RDZV_ENDPOINT is '${RDZV_ENDPOINT:-}' in the environment; it must be HOST or HOST:PORT of the node" \
+            "with NODE_RANK 0, the same on all nodes" >&2
+        exit 2
+    fi
+    if ! [[ ${RDZV_ID:-wan_ddp} =~ ^[A-Za-z0-9_.-]{1,200}$ ]]; then
+        echo "error: RDZV_ID is '$RDZV_ID' in the environment; it must be letters, digits and _.- only, the same on" \
+            "all nodes" >&2
+        exit 2
+    fi
+    several_nodes=true
+}
+check_nodes
+
+if $in_tmux && $several_nodes; then
+    echo "error: --tmux is for one machine; on several nodes start each launch.sh in a tmux of your own" >&2
+    exit 2
+fi
 
 if $in_tmux; then
     if [[ -n $action ]]; then
@@ -132,7 +174,7 @@ if [[ -n $action && $action != --check ]]; then
 fi
 # A rank's own, which torchrun sets: left over from somewhere else, they would be taken for this machine's.
 unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE TORCHELASTIC_RESTART_COUNT
-unset TORCHELASTIC_RUN_ID
+unset TORCHELASTIC_RUN_ID WAN_NODE_RANK WAN_NNODES
 if $demo && [[ -z ${WAN_TMUX_RUN:-} ]]; then
     # Into references-demo/ beside this file, where manifests/demo.jsonl looks for them.
     step env -C "$here" "$python" -m wan_ddp references make --demo >&2 || exit 2
@@ -162,11 +204,32 @@ fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(("$(nproc)" > num_ranks ? "$(nproc)" / num_ranks : 1))}
 export WAN_RUN_ID WAN_LAUNCH_PID=$$
 
-echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
+agent=("$python" -m wan_ddp.agent --nproc_per_node="$num_ranks" --max-restarts="${WAN_MAX_RESTARTS:-3}")
+if $several_nodes; then
+    unset WAN_RUN_ID  # the nodes agree on one when they meet: an old report can not be taken for this run's
+    export WAN_NODE_RANK=$((10#$NODE_RANK)) WAN_NNODES=$((10#$NNODES))
+    echo "launch: node $WAN_NODE_RANK of $WAN_NNODES, $num_ranks ranks here; the nodes meet at $RDZV_ENDPOINT"
+    # From one node on, so that the others can meet again without one that is lost.
+    agent+=(--nnodes="1:$WAN_NNODES" --rdzv-backend=c10d_nodes --rdzv-endpoint="$RDZV_ENDPOINT"
+        --rdzv-id="${RDZV_ID:-wan_ddp}"
+        --rdzv-conf="node_rank=$WAN_NODE_RANK,last_call_timeout=${WAN_NODES_TIMEOUT:-120}")
+    exec {agreed}<> <(:)  # a pipe, open at both ends
+    export WAN_RUN_ID_PIPE=$agreed
+else
+    echo "launch: run $WAN_RUN_ID, $num_ranks ranks"
+    # By the name that every machine has: not every one finds its own.
+    agent+=(--nnodes=1 --rdzv-backend=c10d --rdzv-endpoint=localhost:0 --local-addr=localhost)
+fi
 status=0
-step "$python" -m wan_ddp.agent --nnodes=1 --nproc_per_node="$num_ranks" --rdzv-backend=c10d \
-    --rdzv-endpoint=localhost:0 --max-restarts="${WAN_MAX_RESTARTS:-3}" "$here/generate.py" "$@" || status=$?
+step "${agent[@]}" "$here/generate.py" "$@" || status=$?
 case $status in
     2 | 130 | 143) exit "$status" ;;  # no verdict: unusable after all, or somebody else stopped the agent
 esac
+if $several_nodes; then
+    if ! read -r -t 1 WAN_RUN_ID <&"$agreed" || [[ -z $WAN_RUN_ID ]]; then
+        echo "error: torchrun's agent was killed; the same command goes on where this run stopped" >&2
+        exit 1
+    fi
+    export WAN_RUN_ID
+fi
 step "$python" "$here/generate.py" "$@" --verdict || exit $?

@@ -19,8 +19,11 @@ def run() -> int:
     """torchrun with this process's arguments; returns its exit code."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.run import main
 
+    if os.environ.get("WAN_NNODES"):
+        _expect_other_nodes()
     try:
         main()
     except SignalException as signalled:
@@ -30,7 +33,28 @@ def run() -> int:
         code = failed.get_first_failure()[1].exitcode
         print(f"launch: torchrun gave up, a rank ended with exit code {code}", file=sys.stderr)
         return EXIT_UNUSABLE if code == EXIT_UNUSABLE else EXIT_INCOMPLETE
+    except RendezvousError as error:
+        why = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
+        print(
+            f"error: the nodes cannot meet at RDZV_ENDPOINT {os.environ.get('RDZV_ENDPOINT')}: {why}", file=sys.stderr
+        )
+        return EXIT_INCOMPLETE if "WAN_RUN_ID" in os.environ else EXIT_UNUSABLE
     return EXIT_COMPLETE
+
+
+def _expect_other_nodes() -> None:
+    """Know the rendezvous of several nodes, and wait for none of them at the end."""
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+    from torch.distributed.launcher import api
+
+    from wan_ddp import nodes
+
+    class Agent(LocalElasticAgent):
+        def _exit_barrier(self) -> None:
+            """The ranks have met at theirs, which knows the dead. This one would wait for them, five minutes."""
+
+    nodes.register()
+    api.LocalElasticAgent = Agent  # type: ignore[attr-defined]
 
 
 def _wait_for_ranks() -> None:
@@ -53,6 +77,10 @@ if __name__ == "__main__":
     os.environ["WAN_AGENT_PID"] = str(os.getpid())
     if sys.version_info < (3, 11):
         del sys.path[0]  # the working directory, which PYTHONSAFEPATH keeps out of later versions
+    # A node that is not to be reached would be told of by the store's client, with a trace, every few seconds.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     code = run()
     end_quietly()
+    if answer := os.environ.get("WAN_RUN_ID_PIPE"):  # launch.sh reads there what the nodes have agreed on
+        os.write(int(answer), f"{os.environ.get('WAN_RUN_ID', '')}\n".encode())
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -10,10 +11,13 @@ from typing import Any
 
 from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, UnusableError
 from wan_ddp.files import read_or_none, write_atomically
-from wan_ddp.heartbeat import RankState, run_folder
+from wan_ddp.heartbeat import RankState, States, run_folder
+from wan_ddp.process import is_dead
 from wan_ddp.settings import Settings
 from wan_ddp.survey import Task
 from wan_ddp.verdict import report, rerun_lines
+
+_POLL_SECONDS = 1.0
 
 
 def conclude(
@@ -79,14 +83,36 @@ def exit_code(verdict: dict[str, Any]) -> int:
     return EXIT_COMPLETE if verdict["complete"] else EXIT_INCOMPLETE
 
 
-def read_verdict(settings: Settings) -> int:
-    """The exit code of the run `settings.run_id`, from its report: an older report does not speak for it."""
+def read_verdict(settings: Settings, patience: float = 0.0) -> int:
+    """The exit code of the run `settings.run_id`, from its report: an older report does not speak for it.
+
+    Rank 0 may still be at it on another node: it is waited for until it shows no sign of life for `patience` s.
+    """
     path = _report_of_run(settings, settings.run_id)
     try:
-        verdict = json.loads(read_or_none(path) or b"null")
+        verdict = _await_report(path, States(settings.output / "logs", str(settings.run_id), 1), patience)
     except (OSError, ValueError) as error:
         raise UnusableError(f"{path}: cannot be read: {error}") from error
     if not isinstance(verdict, dict) or verdict.get("run_id") != settings.run_id:
-        print(f"error: the run {settings.run_id} ended without a verdict; the logs say why", file=sys.stderr)
+        why = "rank 0 was stopped or lost; the same command goes on" if patience else "the logs say why"
+        print(f"error: the run {settings.run_id} ended without a verdict; {why}", file=sys.stderr)
         return EXIT_INCOMPLETE
     return EXIT_COMPLETE if verdict.get("complete") is True else EXIT_INCOMPLETE
+
+
+def _await_report(path: Path, states: States, patience: float) -> Any:
+    """What the report says; None where there is none, and will be none. Raises OSError and ValueError."""
+    beat, since = -1, time.monotonic()
+    while True:
+        state = states.one(0)
+        if (report := json.loads(read_or_none(path) or b"null")) is not None:
+            return report
+        if state is not None and state.beat != beat:
+            beat, since = state.beat, time.monotonic()
+        if time.monotonic() - since >= patience or (state is not None and _has_gone(state)):
+            return None
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_gone(state: RankState) -> bool:
+    return state.phase == "stopped" or is_dead(state.token) is True

@@ -19,6 +19,8 @@ from wan_ddp.process import kill
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
+OVER = ("finished", "failed", "stopped")
+"""The phases of a rank that is done with its work, one way or the other."""
 _KEPT_SECONDS = 7 * 24 * 3600.0
 
 

@@ -99,8 +99,13 @@ class Owner:
         return (found.st_dev, found.st_ino) in self._inodes
 
     def silence(self, folder: int, name: str) -> float:
-        """Seconds since the owner of a claim last touched its file. Raises OSError."""
-        return self.now() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+        """Seconds since the owner of a claim last touched its file, while its process lives. Raises OSError.
+
+        0 for one on another host: all that can be said of it is that it is lost, sooner or later, by `fate`.
+        """
+        content, touched = _read(folder, name)
+        token, _ = _parse(content)
+        return self.now() - touched if token and is_dead(token) is False else 0.0
 
     def fate(self, folder: int, name: str) -> Fate:
         """What became of the owner of a claim. Raises OSError."""

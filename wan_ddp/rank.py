@@ -41,6 +41,7 @@ class Rank:
             ("RANK", "WORLD_SIZE"),
             ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
             ("GROUP_RANK", "GROUP_WORLD_SIZE"),
+            ("WAN_NODE_RANK", "WAN_NNODES"),
         ):
             if number(name, 0) >= number(count, 1):
                 raise MachineError(
@@ -57,8 +58,9 @@ class Rank:
             world_size=number("WORLD_SIZE", 1),
             local_rank=number("LOCAL_RANK", 0),
             local_world_size=number("LOCAL_WORLD_SIZE", 1),
-            node=number("GROUP_RANK", 0),
-            num_nodes=number("GROUP_WORLD_SIZE", 1),
+            # launch.sh's own, which stay as they are when the nodes that are left meet again.
+            node=number("WAN_NODE_RANK", number("GROUP_RANK", 0)),
+            num_nodes=number("WAN_NNODES", number("GROUP_WORLD_SIZE", 1)),
             restart=number("TORCHELASTIC_RESTART_COUNT", 0),
             ranks_per_gpu=ranks_per_gpu,
         )

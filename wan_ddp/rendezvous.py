@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from wan_ddp.errors import MachineError
-from wan_ddp.heartbeat import RankState
+from wan_ddp.heartbeat import OVER, RankState
+from wan_ddp.process import own_token
 from wan_ddp.rank import Rank
 
 if TYPE_CHECKING:
@@ -35,18 +36,22 @@ class Launch:
 
     @classmethod
     def join(cls, rank: Rank, environ: Mapping[str, str], run_id: str | None) -> "Launch":
-        """Connect to the launch's store; alone there is none. All ranks, restarted ones too, get one run id."""
-        proposed = run_id or new_run_id()
+        """Connect to the launch's store; alone there is none.
+
+        All ranks, restarted ones too, get one run id: the one that launch.sh gives them, or agree on one.
+        """
         if rank.world_size == 1:
-            return cls(rank, None, proposed)
+            return cls(rank, None, run_id or new_run_id())
         store = _connect(rank, environ)
-        agreed: str = store.compare_set(_RUN_ID_KEY, "", proposed).decode()
-        return cls(rank, store, agreed)
+        return cls(rank, store, run_id or store.compare_set(_RUN_ID_KEY, "", new_run_id()).decode())
 
     def arrive(self) -> None:
         """Say that this rank has nothing left to do."""
         if self._store is not None:
-            self._store.set(self._key(self._rank.rank), "1")
+            try:
+                self._store.set(self._key(self._rank.rank), own_token())
+            except RuntimeError as error:
+                log.warning("the launch's store has gone with its node: %s", str(error).partition("\n")[0])
 
     def wait_for_all(self, state_of: Callable[[int], RankState | None], timeout: float) -> list[int]:
         """Wait until every rank has arrived; returns those that have not and show no sign of life for `timeout` s.
@@ -57,11 +62,10 @@ class Launch:
         silent: list[int] = []
         while waiting:
             for rank, (beat, since) in list(waiting.items()):
-                if self._has_arrived(rank):
-                    del waiting[rank]
-                    continue
                 state = state_of(rank)
-                if state is not None and state.beat != beat:
+                if self._has_arrived(rank, state):
+                    del waiting[rank]
+                elif state is not None and state.beat != beat:
                     waiting[rank] = (state.beat, time.monotonic())
                 elif time.monotonic() - since > timeout:
                     log.error("rank %d never came to the barrier, and is silent for %.0f s", rank, timeout)
@@ -71,12 +75,20 @@ class Launch:
                 time.sleep(_POLL_SECONDS)
         return silent
 
-    def _has_arrived(self, rank: int) -> bool:
-        return self._store is None or bool(self._store.check([self._key(rank)]))
+    def _has_arrived(self, rank: int, state: RankState | None) -> bool:
+        if self._store is None:
+            return True
+        if state is None or state.phase in OVER:  # so the folder says, whatever became of the store
+            return state is not None
+        # The store outlives restarts, of one node's ranks or of all: a mark holds for the process that made it.
+        try:
+            key = self._key(rank)
+            return self._store.check([key]) and self._store.get(key).decode() == state.token
+        except RuntimeError:  # it has gone with its node
+            return False
 
     def _key(self, rank: int) -> str:
-        # The store outlives a restart of all ranks: marks of an earlier round must not pass this one's barrier.
-        return f"wan_ddp/{self.run_id}/{self._rank.restart}/arrived/{rank}"
+        return f"wan_ddp/{self.run_id}/arrived/{rank}"
 
 
 def new_run_id() -> str:

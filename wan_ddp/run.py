@@ -90,7 +90,7 @@ def _run(
                 return EXIT_COMPLETE
             claims.release()  # the others would wait for it, and this rank for them
             silent = launch.wait_for_all(states.one, settings.barrier_timeout)
-        tasks = rank_run.settle(look_again(settings, ready))
+            tasks = rank_run.settle(look_again(settings, ready))  # hours, where every video is decoded
         verdict = conclude(settings, tasks, states.all(), launch.run_id, started, silent)
         states.end(silent)
     except Stopped as stopped:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
-from wan_ddp.heartbeat import BEAT_SECONDS
+from wan_ddp.heartbeat import BEAT_SECONDS, OVER
 from wan_ddp.owners import HOST_LOST_SECONDS
 from wan_ddp.process import is_dead
 from wan_ddp.results import Run, SeenRank
@@ -21,8 +21,6 @@ DOUBT_SECONDS = 1.5 * BEAT_SECONDS
 _SKEW_SECONDS = 90.0
 _START_SECONDS = 300.0  # from a run's own file to its first rank's state are moments, and clocks differ
 _CONCLUDE_SECONDS = 600.0  # from rank 0's last state to the verdict: every video is looked at, with --verify full read
-
-_OVER = ("finished", "failed", "stopped")
 
 
 class SignsOfLife:
@@ -50,7 +48,7 @@ class SignsOfLife:
 
 def life_of(rank: SeenRank, silence: float) -> Life:
     """A rank that said that it is done with its work is `over`, whatever becomes of its process."""
-    if rank.state.phase in _OVER:
+    if rank.state.phase in OVER:
         return "over"
     if _is_dead(rank):
         return "dead"
