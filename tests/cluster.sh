@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests of cluster/*.sbatch on a real Slurm: tests/cluster.sh, as root, on Debian. Arguments go to pytest.
-# Slurm is installed where it is missing. A private one, of four nodes, runs in namespaces of its own (network, processes,
+# Slurm is installed where it is missing. A private one of twelve nodes runs in namespaces of its own (network, processes,
 # mounts, host names), so it meets nothing of this machine's, and all of it is gone when this script ends, however it does.
 set -euo pipefail
 
@@ -98,7 +98,7 @@ start_node() {  # number: a host of its own as far as its processes can see
         bash -c 'hostname "$0"; slurmd -D & wait' "node$1" >"$folder/node$1.txt" 2>&1 &
 }
 
-run_cases() {  # inside the namespaces
+run_cases() {
     mount -t tmpfs tmpfs /run  # where ip keeps the names of network namespaces
     mount -t tmpfs tmpfs /sys/fs/cgroup  # so that slurmd finds no cgroups to manage, whichever there are
 
@@ -127,21 +127,27 @@ make(Path(sys.argv[1]), "tiny")' "$WAN_MODEL_DIR"
         fi
         sleep 0.2
     done
-    if [[ -n ${WAN_TEST_SHELL:-} ]]; then bash "$WAN_TEST_SHELL"; else "$python" -m pytest "$@"; fi
+    # More cases at a time than cores: they wait for Slurm more than they compute. Which node runs what is Slurm's business.
+    "$python" -m pytest tests/cluster -n 7 --dist worksteal -p no:cacheprovider --timeout=900 --basetemp="$folder/cases" "$@"
 }
 
-if [[ -n ${WAN_TEST_SLURM:-} ]]; then
+packages=(torch diffsynth numpy imageio_ffmpeg pydantic pytest pytest_timeout xdist)
+if [[ -n ${WAN_TEST_SLURM:-} ]]; then  # inside the namespaces
     folder=$WAN_TEST_SLURM
-    find_environment torch pytest
+    find_environment "${packages[@]}"
     run_cases "$@"
     exit
 fi
 
+make_environment requirements-dev.txt "${packages[@]}"
 install_slurm
-find_environment torch pytest || { echo "error: run tests/run.sh first, which makes the environment" >&2; exit 2; }
 folder=$(mktemp -d /tmp/wan-slurm.XXXXXX)
-trap 'rm -rf "$folder"' EXIT
 configure
-chmod 755 "$folder"
-export WAN_TEST_SLURM=$folder
-unshare --net --uts --mount --pid --fork --kill-child --mount-proc bash "${BASH_SOURCE[0]}" "$@"
+WAN_TEST_SLURM=$folder setpriv --pdeathsig KILL \
+    unshare --net --uts --mount --pid --fork --kill-child --mount-proc bash "${BASH_SOURCE[0]}" "$@" &
+inside=$!
+# unshare itself waits for its child whatever it is told; with it the first process in there dies, and so all of them.
+trap 'kill -KILL "$inside" 2>/dev/null || true; rm -rf "$folder" || { sleep 1 && rm -rf "$folder"; }' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+wait "$inside"

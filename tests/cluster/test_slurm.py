@@ -1,5 +1,6 @@
 """cluster/*.sbatch as they are, on a real Slurm: tests/cluster.sh starts it, and calls this."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,19 @@ def test_tasks_of_an_array_share_one_output_folder(tmp_path: Path) -> None:
     assert folder.problems() == []
     assert len({each.who for each in folder.journal.read()}) > 1, "more than one took part"
     assert sorted(path.name for path in tmp_path.glob("*.out")) == [f"wan-ddp-{job.id}_{task}.out" for task in range(3)]
+
+
+def test_a_job_over_several_nodes_is_one_run(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, num_jobs=6, num_steps=20)
+    job = folder.submit(NODES, "--nodes=2")
+    assert job.end() == ("COMPLETED", "0:0"), folder.log()
+    assert folder.problems() == []
+    logs = [(folder.output / "logs" / f"node{node}" / "gpu0_process0.log").read_text() for node in (0, 1)]
+    for rank, log in enumerate(logs):
+        assert f"rank {rank} of 2" in log
+    report = json.loads((folder.output / "report.json").read_text())
+    assert report["complete"] is True
+    assert sorted(rank["host"] for rank in report["ranks"]) == sorted(job.nodes)
 
 
 def test_a_cancelled_job_saves_what_it_is_at_and_leaves_no_process(tmp_path: Path) -> None:
@@ -53,9 +67,9 @@ def test_a_job_that_is_warned_of_its_time_limit_goes_back_into_the_queue_and_on_
     assert folder.problems() == []
 
 
-def test_a_job_that_is_requeued_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, num_jobs=1, num_steps=100)
-    job = folder.submit(NODES, "--nodes=1")
+def test_a_job_over_several_nodes_that_is_requeued_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, num_jobs=2, num_steps=100)
+    job = folder.submit(NODES, "--nodes=2")
     folder.begin()
     slurm("scontrol", "requeue", job.id)
     wait_until(lambda: requeued(job), "the job is in the queue again")
