@@ -49,10 +49,19 @@ find_base_python() {  # prints an interpreter that a .venv can be made with
 }
 
 make_environment() {  # requirements file, module names: sets $python, installing what is missing
-    local requirements=$1 base size=
+    local lock status=0
     if find_current_environment "$@"; then
         return
     fi
+    # Nodes and tasks of a cluster start together on one checkout: one of them makes it, the others find it made.
+    { exec {lock}>>"$environment_root/requirements.txt" && flock "$lock"; } 2>/dev/null || true  # if it can be written to
+    find_current_environment "$@" || install_environment "$@" || status=$?
+    [[ -z ${lock:-} ]] || exec {lock}>&-
+    return "$status"
+}
+
+install_environment() {  # the same, by one process at a time
+    local requirements=$1 base size=
     if [[ ! -x $environment_root/.venv/bin/python ]]; then
         if ! base=$(find_base_python); then
             echo "error: no Python 3.10 to 3.13 with venv found; install one (Debian: apt install python3-venv)," \

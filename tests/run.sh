@@ -23,7 +23,8 @@ step "lint" "$python" -m ruff check .
 step "types" "$python" -m mypy
 step "layers" "$python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
 if command -v shellcheck >/dev/null; then
-    step "shell" shellcheck -x launch.sh environment.sh tmux.sh tests/run.sh .ci/run
+    step "shell" shellcheck -x launch.sh environment.sh tmux.sh tests/run.sh .ci/run \
+        cluster/*.sbatch cluster/*.sh tests/cluster.sh tests/cluster/*.sh
 else
     echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
 fi

@@ -273,3 +273,19 @@ def test_the_size_of_torch_is_told_where_torch_is_to_be_installed(checkout: Chec
     assert "setup: installing requirements.txt into .venv" in result.stdout
     assert ("3 GB" in result.stdout) == says
     assert (checkout.here / ".venv" / ".installed").read_text().startswith("requirements.txt ")
+
+
+def test_of_several_at_once_without_an_environment_one_makes_it_and_the_others_find_it(checkout: Checkout) -> None:
+    stub = checkout.here / ".venv" / "bin" / "python"
+    stub.parent.mkdir(parents=True)
+    made = f'echo made >>"{checkout.marks}/pip"; sleep 0.5; touch "{checkout.marks}/made"; echo made'
+    lacking = f'[ -e "{checkout.marks}/made" ] || echo no_such_module'
+    stub.write_text(f'#!/bin/sh\nif [ "$2" = pip ]; then {made}; else {lacking}; fi\n')
+    stub.chmod(0o755)
+    make = f'make_environment "{checkout.here}/requirements.txt" no_such_module && [[ -n $python ]]'
+    result = checkout.bash(
+        f"for each in 1 2 3; do ({make}) & all+=($!); done; for each in ${{all[@]}}; do wait $each || exit; done"
+    )
+    assert result.returncode == 0, result.stderr
+    assert (checkout.marks / "pip").read_text() == "made\n"
+    assert (checkout.here / "requirements.txt").read_bytes() == (ROOT / "requirements.txt").read_bytes()
