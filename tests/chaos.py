@@ -337,8 +337,10 @@ class Chaos:
 
     def _finish(self, launches: list[Launch]) -> None:
         """Wait for the launches' ends, and look at what is true after each of them."""
-        end = time.monotonic() + PATIENCE
+        end, num_events = time.monotonic() + PATIENCE, 0
         while not all(launch.is_over() for launch in launches):
+            if len(self.journal.read()) > num_events:
+                end, num_events = time.monotonic() + PATIENCE, len(self.journal.events)
             if time.monotonic() > end:
                 self._problem(f"{[launch.run_id for launch in launches]} never ended: {self._living()}")
                 break
