@@ -20,9 +20,9 @@ class Host:
         self.name, self.address = name, address
         command = ["unshare", *_SPACES, "--mount-proc", "--fork", "--kill-child", "sh", "-c", _START, name]
         self._unshare = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self._unshare.stdout and self._unshare.stderr
+        assert self._unshare.stdout
         if self._unshare.stdout.readline() != "up\n":
-            raise NoHostsError(self._unshare.stderr.read().strip())
+            raise NoHostsError(self._unshare.communicate()[1].strip())
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         self.pid = int(children.read_text())
 
@@ -58,18 +58,22 @@ class Network:
 
     def __init__(self, num_hosts: int) -> None:
         self._switch = Host("switch")
-        self._switch.run("ip", "link", "add", "switch", "type", "bridge")
-        self._switch.run("ip", "link", "set", "switch", "up")
-        self.hosts = [self._plug_in(number) for number in range(num_hosts)]
+        self.hosts = [Host(f"host{number}", f"10.83.0.{number + 1}") for number in range(num_hosts)]
+        try:
+            self._switch.run("ip", "link", "add", "switch", "type", "bridge")
+            self._switch.run("ip", "link", "set", "switch", "up")
+            for host in self.hosts:
+                self._plug_in(host)
+        except subprocess.CalledProcessError as error:
+            self.end()
+            raise NoHostsError(error.stderr.decode().strip()) from error
 
-    def _plug_in(self, number: int) -> Host:
-        host = Host(f"host{number}", f"10.83.0.{number + 1}")
+    def _plug_in(self, host: Host) -> None:
         cable = f"ip link add {host.name} netns {self._switch.pid} type veth peer name eth0 netns {host.pid}"
         subprocess.run(cable.split(), check=True, capture_output=True)
         self._switch.run("ip", "link", "set", host.name, "master", "switch", "up")
         host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
         host.run("ip", "link", "set", "eth0", "up")
-        return host
 
     def pull(self, host: Host) -> None:
         """Pull the host's cable out."""

@@ -637,6 +637,15 @@ def test_silence_is_measured_by_the_file_servers_clock(
     assert take(claims).history == ("lost",)
 
 
+def test_an_owner_on_another_host_is_never_silent_only_lost_so_that_its_job_is_waited_for(
+    claims: Claims, folder: Path
+) -> None:
+    write_claim(folder, about(own_token(os.getppid())), age=200)
+    assert claims.silence(KEY) > 190
+    write_claim(folder, about(token(boot=OTHER_BOOT)), age=200)
+    assert claims.silence(KEY) == 0.0
+
+
 def test_a_job_that_ten_lost_hosts_had_in_their_hands_is_given_up(claims: Claims, folder: Path) -> None:
     for generation in range(1, MAX_LOST_IN_A_ROW + 1):
         claim = claims.claim(KEY, 1)

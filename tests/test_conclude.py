@@ -1,7 +1,9 @@
 """The verdict is written from what lies on disk, and read back for its own run only."""
 
 import json
-from dataclasses import asdict
+import threading
+import time
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from factories import make_job
 
 from wan_ddp.conclude import conclude, exit_code, read_verdict, summary
 from wan_ddp.errors import UnusableError
+from wan_ddp.files import write_atomically
 from wan_ddp.heartbeat import RankState
 from wan_ddp.manifest import read_manifest
+from wan_ddp.process import own_token
 from wan_ddp.settings import Settings, parse
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Failure, Finding
@@ -140,3 +144,35 @@ def test_a_verdict_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "report.json").mkdir()
     with pytest.raises(OSError, match=r"report\.json"):
         conclude_with(settings, VERIFIED)
+
+
+def write_state(output: Path, **changes: Any) -> None:
+    state = replace(STATE, **changes)
+    write_atomically(output / "logs" / ".run-run" / "rank0.json", json.dumps(asdict(state)).encode())
+
+
+def test_a_node_waits_for_the_verdict_while_rank_0_elsewhere_shows_signs_of_life(tmp_path: Path) -> None:
+    settings, path = settings_for(tmp_path), own_report(tmp_path)
+
+    def rank_0() -> None:
+        for beat in range(6):
+            write_state(tmp_path, beat=beat)
+            time.sleep(0.5)
+        write_atomically(path, json.dumps({"run_id": "run", "complete": True}).encode())
+
+    thread = threading.Thread(target=rank_0)
+    thread.start()
+    assert read_verdict(settings, patience=2.0) == 0
+    thread.join()
+
+
+@pytest.mark.parametrize("changes", [{}, {"phase": "stopped"}, {"token": own_token()[:-1]}])
+def test_a_node_waits_no_longer_for_a_rank_0_that_is_lost_was_stopped_or_died(
+    tmp_path: Path, changes: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, _ = settings_for(tmp_path), own_report(tmp_path)
+    write_state(tmp_path, **changes)
+    started = time.monotonic()
+    assert read_verdict(settings, patience=30.0 if changes else 1.0) == 1
+    assert time.monotonic() - started < 10
+    assert "ended without a verdict; rank 0 was stopped or lost; the same command goes on" in capsys.readouterr().err

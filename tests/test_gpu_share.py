@@ -12,6 +12,7 @@ import pytest
 
 from wan_ddp.errors import MachineError
 from wan_ddp.gpu_share import GpuShare, share_of
+from wan_ddp.process import boot_id
 
 
 def in_background(action: Callable[[], None]) -> threading.Thread:
@@ -83,7 +84,7 @@ def test_a_gpu_has_one_name_whatever_a_process_sees(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert share_of("cuda:1", environ) is not None
-    assert (tmp_path / f"wan_ddp-{os.getuid()}" / file).exists()
+    assert (tmp_path / f"wan_ddp-{os.getuid()}-{boot_id()}" / file).exists()
 
 
 def test_there_is_nothing_to_share_on_the_cpu() -> None:
@@ -93,6 +94,6 @@ def test_there_is_nothing_to_share_on_the_cpu() -> None:
 def test_lock_files_of_somebody_else_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"wan_ddp-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f"wan_ddp-{os.getuid()}-{boot_id()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MachineError, match="belongs to somebody else"):
         share_of("cuda:0", {})

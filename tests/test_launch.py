@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +71,64 @@ def test_a_count_that_is_none_is_refused_in_a_line(checkout: Checkout, name: str
     assert (result.stdout, result.stderr) == ("", f"error: {name} is '{value}' in the environment; {must}\n")
     assert list(checkout.marks.iterdir()) == []
     assert len(list(checkout.work.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"NNODES": "0"}, "NNODES is '0' in the environment; it must be an integer from 1 to 9999"),
+        ({"NNODES": "2"}, "NODE_RANK is '' in the environment; of 2 nodes it must be from 0 to 1, each node's own"),
+        ({"NNODES": "2", "NODE_RANK": "2"}, "of 2 nodes it must be from 0 to 1"),
+        ({"NNODES": "2", "NODE_RANK": "-1"}, "NODE_RANK is '-1' in the environment; it must be an integer from 0"),
+        ({"NNODES": "2", "NODE_RANK": "1"}, "RDZV_ENDPOINT is '' in the environment; it must be HOST or HOST:PORT"),
+        ({"NNODES": "2", "NODE_RANK": "1", "RDZV_ENDPOINT": "a b"}, "RDZV_ENDPOINT is 'a b' in the environment"),
+        ({"NNODES": "2", "NODE_RANK": "1", "RDZV_ENDPOINT": "a:65536"}, "RDZV_ENDPOINT is 'a:65536'"),
+        ({"NNODES": "2", "NODE_RANK": "1", "RDZV_ENDPOINT": "a:b"}, "RDZV_ENDPOINT is 'a:b'"),
+        ({"NNODES": "2", "NODE_RANK": "1", "RDZV_ENDPOINT": "a", "RDZV_ID": "a,b"}, "RDZV_ID is 'a,b'"),
+        ({"NODE_RANK": "1"}, "NODE_RANK or RDZV_ENDPOINT is set in the environment without NNODES"),
+        ({"RDZV_ENDPOINT": "a"}, "set NNODES to the number of nodes, or unset them for this machine alone"),
+        ({"WAN_NODES_TIMEOUT": "soon"}, "WAN_NODES_TIMEOUT is 'soon' in the environment"),
+    ],
+)
+def test_nodes_that_cannot_be_are_refused_in_a_line(checkout: Checkout, environ: dict[str, str], says: str) -> None:
+    result = checkout.launch(**environ)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("error: ")
+    assert says in result.stderr
+    assert list(checkout.marks.iterdir()) == []
+
+
+def test_tmux_is_refused_on_several_nodes(checkout: Checkout) -> None:
+    result = checkout.launch("--tmux", NNODES="2", NODE_RANK="1", RDZV_ENDPOINT="a")
+    assert (result.returncode, result.stderr.partition(";")[0]) == (2, "error: --tmux is for one machine")
+
+
+def test_a_node_that_meets_no_other_begins_without_them_and_ends_with_the_verdict_of_the_run_agreed_on(
+    checkout: Checkout,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    nodes = {"NNODES": "3", "NODE_RANK": "0", "RDZV_ENDPOINT": f"127.0.0.1:{port}", "WAN_NODES_TIMEOUT": "1"}
+    result = checkout.launch(behaviour="incomplete", WAN_RUN_ID="an old one", **nodes)
+    assert result.returncode == 1, result.stderr
+    run_id = checkout.said("rank0")["environ"]["WAN_RUN_ID"]
+    assert run_id != "an old one"
+    assert f"launch: run {run_id}, node 0: 1 of 3 nodes have met; the others may still come" in result.stdout
+    assert checkout.said("--verdict")["environ"]["WAN_RUN_ID"] == run_id
+    assert checkout.living() == []
+
+
+def test_a_node_that_waits_for_the_first_one_ends_when_it_is_told_to(checkout: Checkout) -> None:
+    process = checkout.start(NNODES="2", NODE_RANK="1", RDZV_ENDPOINT="127.0.0.1:9")
+    assert process.stdout
+    while "the nodes meet at 127.0.0.1:9" not in process.stdout.readline():
+        pass
+    time.sleep(2)
+    process.terminate()
+    result = finish(process)
+    assert result.returncode == 143, result.stderr
+    assert "Traceback" not in result.stderr
+    assert checkout.living() == []
 
 
 def test_a_check_that_fails_is_the_end(checkout: Checkout) -> None:

@@ -29,6 +29,12 @@ def test_ranks_of_several_nodes_log_into_a_folder_a_node() -> None:
     assert str(rank.log_folder / rank.name) == "logs/node1/gpu2_process1"
 
 
+def test_a_node_keeps_the_number_that_launch_sh_gave_it_when_the_nodes_that_are_left_meet_again() -> None:
+    left = {"GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "WAN_NODE_RANK": "2", "WAN_NNODES": "3"}
+    rank = Rank.from_env(left, ranks_per_gpu=2)
+    assert str(rank.log) == "logs/node2/gpu0_process0.log"
+
+
 @given(num_gpus=st.integers(1, 16), ranks_per_gpu=st.integers(1, 8))
 def test_a_full_node_puts_each_gpus_ranks_on_it_and_names_all_apart(num_gpus: int, ranks_per_gpu: int) -> None:
     size = num_gpus * ranks_per_gpu

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wan_ddp.errors import MachineError
+from wan_ddp.process import boot_id
 
 
 class GpuShare:
@@ -89,7 +90,8 @@ def _locks_of(device: str, environ: Mapping[str, str], make: Callable[[Path, str
     index = int(device.partition(":")[2])
     visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     gpu = visible[index] if index < len(visible) else str(index)
-    folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}")
+    # By machine too: on some clusters the folder for temporary files is one that all nodes share.
+    folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}-{boot_id()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():

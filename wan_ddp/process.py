@@ -24,13 +24,13 @@ def die_with_parent(death_signal: signal.Signals = signal.SIGKILL) -> None:
 def own_token(pid: int | None = None) -> str:
     """`<boot id>-<pid namespace>-<pid>-<start time>` of a living process, this one by default: unique over reboots."""
     pid = os.getpid() if pid is None else pid
-    return f"{_boot_id()}-{_pid_namespace()}-{pid}-{_start_time(pid)}"
+    return f"{boot_id()}-{_pid_namespace()}-{pid}-{_start_time(pid)}"
 
 
 def is_dead(token: str) -> bool | None:
     """Whether the process has ended; None where that cannot be seen from here (another host or container)."""
-    boot_id, pid_namespace, pid, start_time = token.split("-")
-    if (boot_id, pid_namespace) != (_boot_id(), _pid_namespace()):
+    boot, pid_namespace, pid, start_time = token.split("-")
+    if (boot, pid_namespace) != (boot_id(), _pid_namespace()):
         return None
     return _start_time(int(pid)) != start_time
 
@@ -42,7 +42,8 @@ def kill(token: str) -> None:
             os.kill(int(token.split("-")[2]), signal.SIGKILL)
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Of this machine since it was started, the same in all of its containers."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
 
 
