@@ -194,7 +194,8 @@ else
     read -r -t 1 allowed <&"$answer"
     exec {answer}>&-
     num_ranks=${WAN_NUM_RANKS:-$allowed}
-    WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$$
+    # Not by process: the launches of two containers or pods have the same numbers.
+    WAN_RUN_ID=$(date -u +%Y%m%dT%H%M%SZ)-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
 fi
 if $in_tmux; then
     start_session "$WAN_RUN_ID" "$num_ranks" "$@" && exit
