@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import unicodedata
 from dataclasses import asdict
 from pathlib import Path
@@ -560,3 +561,48 @@ def test_any_bytes_give_jobs_or_problems_that_each_say_where(manifests: Manifest
         )
         assert all(len(job.id.split("/")) == 3 and Path(job.reference).is_absolute() for job in found)
         assert manifests.read("\n".join(map(job_line, found))) == found
+
+
+own_values: dict[str, st.SearchStrategy[str]] = {
+    "reference": st.sampled_from(
+        ['"r.mp4"', '""', '"a\\u0000.mp4"', '"a\\u00e9.mp4"', "5", "null", f'"{"long" * 60}.mp4"']
+    ),
+    "prompt": st.sampled_from(['"p"', '"a: \\"b\\": c"', '""', '" \\u3000"', '"\\ud800"', "[]", "true", '"x" ']),
+    "prompt_index": st.sampled_from(["0", "1", "-1", "true", "1.0", '"1"', "1e400", str(2**63), "9" * 5000]),
+    "seed": st.sampled_from(["42", "0", "-1", "false", "4.5", "NaN", str(2**63 - 1), str(2**63)]),
+    "note": st.sampled_from(["null", '{"category": 1}', '"x"']),
+    "fps": st.sampled_from(["15", "15.0", "true", "0", "-0.0"]),
+    "more": st.sampled_from(["1", '{"a": 1}']),
+}
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.sampled_from(sorted(own_values)).flatmap(lambda name: st.tuples(st.just(name), own_values[name])), max_size=3
+    ),
+    st.sampled_from(["", ",", " {}", "}"]),
+)
+def test_a_line_is_read_as_if_it_stood_alone_whatever_stands_before_it(
+    changes: list[tuple[str, str]], more: str
+) -> None:
+    """Lines like one before are read in less time: by rules that must come to the same."""
+    good = [(name, json.dumps(value)) for name, value in REQUIRED.items()]
+    names = {name for name, _ in changes}
+    parts = [each for each in good if each[0] not in names] + changes
+    text = "{" + ", ".join(f'"{name}": {value}' for name, value in parts) + "}" + more
+    before = [
+        line(seed=7, prompt_index=9),
+        line(seed=8, prompt_index=9, fps=15),
+        line(seed=9, prompt_index=9, fps=15.0),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        manifests = Manifests(Path(folder))
+
+        def outcome(content: str) -> list[Any]:
+            try:
+                return [asdict(job) for job in manifests.read(content)][-1:]
+            except ManifestError as error:
+                return [problem.split(":", 2)[2] for problem in error.problems]
+
+        assert repr(outcome("\n".join([*before, text]))) == repr(outcome(text))
