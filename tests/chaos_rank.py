@@ -87,7 +87,7 @@ def _noise(job: Job, step: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def load_generator(spec: worker_process.WorkerSpec, offload: bool) -> tuple[StandIn, Mapping[str, Any]]:
-    return StandIn(), {"stand_in": True}
+    return StandIn(), {"stand_in": True, "device": "a stand-in"}
 
 
 def publish(self: Outputs, job: Job, *args: Any, **more: Any) -> Any:

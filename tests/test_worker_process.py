@@ -111,7 +111,7 @@ def test_a_worker_loads_makes_what_it_is_told_and_ends_with_its_orders(
     start: Start, tmp_path: Path, offload: bool
 ) -> None:
     worker = start(offload=offload)
-    assert worker.receive() == Loaded()
+    assert isinstance(worker.receive(), Loaded)
     assert worker.order(SHORT) == Published()
     assert Outputs(tmp_path / "out").video(SHORT).exists()
     worker.connection.close()
@@ -122,7 +122,7 @@ def test_a_worker_that_is_told_to_stop_saves_its_step_and_another_goes_on_from_t
     start: Start, tmp_path: Path
 ) -> None:
     worker = start()
-    assert worker.receive() == Loaded()
+    assert isinstance(worker.receive(), Loaded)
     worker.connection.send(order_of(JOB))
     while worker.receive() != Doing("denoise", 3, 400):
         pass
@@ -134,7 +134,7 @@ def test_a_worker_that_is_told_to_stop_saves_its_step_and_another_goes_on_from_t
     assert saved is not None
     assert saved.header.step >= 3
     another = start()
-    assert another.receive() == Loaded()
+    assert isinstance(another.receive(), Loaded)
     another.connection.send(order_of(JOB))
     said = iter(another.receive, None)
     first = next(each for each in said if isinstance(each, Doing) and each.part == "denoise")

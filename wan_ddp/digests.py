@@ -26,7 +26,7 @@ class ReferenceDigests:
 
     def digest(self, reference: str, *, read: bool = True) -> str | None:
         """The file's digest; None if it cannot be read, or with read=False if it is not remembered."""
-        if reference not in self._seen:
+        if self._seen.get(reference) is None:
             self._seen[reference] = self._look(reference, read)
         return self._seen[reference]
 

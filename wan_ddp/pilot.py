@@ -50,7 +50,7 @@ _PILOT = TypeAdapter(Pilot)
 
 def setup_of(settings: Settings, identity: str | None, device: str, num_ranks: int) -> Setup:
     """The setup of a run of so many ranks with the model of that identity (None: not known)."""
-    conditions = json.loads(json.dumps(asdict(replace(settings, lora=()).conditions(identity, lambda _: None))))
+    conditions = json.loads(json.dumps(asdict(replace(settings, lora=()).conditions(identity))))
     ranks = num_ranks if device == CPU else settings.ranks_per_gpu
     return Setup(conditions, settings.cpu_offload, settings.vram_limit, device, ranks)
 

@@ -66,7 +66,9 @@ class Settings:
     json: bool = False
     run_id: str | None = None
 
-    def conditions(self, model_identity: str | None, digest: Callable[[str], str | None]) -> Conditions:
+    def conditions(
+        self, model_identity: str | None, digest: Callable[[str], str | None] = lambda _: None
+    ) -> Conditions:
         """The settings that change pixels. `digest` of a path: its file's content, None if it is not known."""
         digests = [(digest(str(lora.path)), lora.alpha) for lora in self.lora]
         return Conditions(
