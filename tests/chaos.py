@@ -412,8 +412,8 @@ class Chaos:
         size = path.stat().st_size
         if kind.startswith("remove"):
             path.unlink()
-        elif kind.startswith("truncate"):
-            os.truncate(path, draw.randrange(size))
+        elif kind.startswith("truncate") or size == 0:  # it may have been truncated before
+            os.truncate(path, draw.randrange(size or 1))
         else:
             _flip(path, draw.randrange(size))
         self.result.done[kind] += 1
