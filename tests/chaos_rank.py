@@ -86,7 +86,7 @@ def _noise(job: Job, step: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng([job.seed, job.prompt_index, step]).integers(0, 256, shape, np.uint8)
 
 
-def load_generator(spec: worker_process.WorkerSpec, offload: bool) -> tuple[StandIn, Mapping[str, Any]]:
+def load_generator(spec: worker_process.WorkerSpec) -> tuple[StandIn, Mapping[str, Any]]:
     return StandIn(), {"stand_in": True, "device": "a stand-in"}
 
 
@@ -111,6 +111,7 @@ def shorten_waits(environ: Mapping[str, str]) -> None:
 _real_publish = Outputs.publish
 Outputs.publish = publish  # type: ignore[method-assign]
 worker_process.load_generator = load_generator  # type: ignore[assignment]
+worker_process.import_parts = lambda: None
 shorten_waits(os.environ)
 
 if __name__ == "__main__":

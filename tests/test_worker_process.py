@@ -28,7 +28,7 @@ from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.worker import Doing, Failed, Loaded, Message, Order, Published
-from wan_ddp.worker_process import WorkerSpec
+from wan_ddp.worker_process import Workers, WorkerSpec
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -94,7 +94,8 @@ def start(tmp_path: Path, checkpoint: Checkpoint) -> Iterator[Start]:
 
     def start_one(*, offload: bool = False, checkpoint: Checkpoint = checkpoint) -> Running:
         ours, theirs = multiprocessing.Pipe()
-        process = spec_of(tmp_path / "out", checkpoint).start(theirs, offload=offload)
+        spec = spec_of(tmp_path / "out", checkpoint)
+        process = Workers(spec).start(theirs, jobs=spec.jobs, offload=offload)
         theirs.close()
         running.append(Running(process, ours))
         return running[-1]
@@ -180,7 +181,7 @@ from pathlib import Path
 from wan_ddp import worker_process
 from wan_ddp.process import own_token
 from wan_ddp.settings import parse
-from wan_ddp.worker_process import WorkerSpec
+from wan_ddp.worker_process import Workers, WorkerSpec
 
 note, when, gate = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 die_with_parent = worker_process.die_with_parent
@@ -196,7 +197,7 @@ def die_with_parent_late():
     wait_at_the_gate()
     die_with_parent()
 
-def load_generator(spec, offload):
+def load_generator(spec):
     note.with_name("loading").write_text("")
     if when == "loading":
         wait_at_the_gate()
@@ -208,13 +209,14 @@ def load_generator(spec, offload):
     raise RuntimeError("nothing to load")
 
 worker_process.load_generator = load_generator
+worker_process.import_parts = lambda: None
 if when == "before":
     worker_process.die_with_parent = die_with_parent_late
 
 if __name__ == "__main__":
     ours, theirs = Pipe()
     spec = WorkerSpec(parse(["--output", "unused"], {}), 0, None, "cpu", "run", [])
-    process = spec.start(theirs, offload=False)
+    process = Workers(spec).start(theirs, jobs=[], offload=False)
     theirs.close()
     if when == "told":
         print(ours.recv())

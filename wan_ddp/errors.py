@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 EXIT_COMPLETE = 0
 EXIT_INCOMPLETE = 1
 EXIT_UNUSABLE = 2
+# A worker's, when the process that holds its weights dies: EX_TEMPFAIL of sysexits.h.
+EXIT_WEIGHTS_LOST = 75
 
 FailureKind = Literal["bad_input", "out_of_memory", "io", "worker_died", "hang", "gpu", "error"]
 

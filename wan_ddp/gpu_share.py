@@ -87,18 +87,23 @@ _Locks = TypeVar("_Locks", GpuShare, Turn)
 def _locks_of(device: str, environ: Mapping[str, str], make: Callable[[Path, str], _Locks]) -> _Locks | None:
     if device == "cpu":
         return None
-    # The same GPU has other indices for processes that see other GPUs.
+    with lock_folder() as folder:
+        return make(folder, gpu_name(device, environ))
+
+
+def gpu_name(device: str, environ: Mapping[str, str]) -> str:
+    """What all processes of this machine call the device: it has other indices for those that see other GPUs."""
+    if device == "cpu":
+        return device
     index = int(device.partition(":")[2])
     visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    gpu = visible[index] if index < len(visible) else str(index)
-    with _lock_folder() as folder:
-        return make(folder, gpu.replace("/", "_"))
+    return (visible[index] if index < len(visible) else str(index)).replace("/", "_")
 
 
 @contextmanager
 def machine_lock(name: str) -> Iterator[None]:
     """Held by one of this user's processes on this machine at a time. Raises MachineError if it cannot be made."""
-    with _lock_folder() as folder:
+    with lock_folder() as folder:
         lock = _LockFile(folder / f"{name}.lock")
     lock.lock(fcntl.LOCK_EX)
     try:
@@ -108,7 +113,7 @@ def machine_lock(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _lock_folder() -> Iterator[Path]:
+def lock_folder() -> Iterator[Path]:
     """Where lock files are made. Raises MachineError, also for what goes wrong in the block."""
     # By machine too: on some clusters the folder for temporary files is one that all nodes share.
     folder = Path(tempfile.gettempdir(), f"wan_ddp-{os.getuid()}-{boot_id()}")

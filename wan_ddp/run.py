@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import datetime, timezone
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from socket import gethostname
 from typing import TextIO
 
@@ -18,7 +16,7 @@ from wan_ddp.errors import EXIT_COMPLETE, EXIT_INCOMPLETE, Stopped, WanDdpError
 from wan_ddp.gpu_share import share_of
 from wan_ddp.gpu_use import GpuUse
 from wan_ddp.heartbeat import Heartbeat, RankState, States, sweep_runs
-from wan_ddp.job import Job, fingerprint
+from wan_ddp.job import fingerprint
 from wan_ddp.logs import open_log
 from wan_ddp.plan import plan
 from wan_ddp.preflight import Ready, look_again
@@ -33,7 +31,7 @@ from wan_ddp.speeds import write_speeds
 from wan_ddp.supervisor import Patience, Supervisor
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Failure
-from wan_ddp.worker_process import WorkerSpec
+from wan_ddp.worker_process import Workers, WorkerSpec
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +170,8 @@ class _RankRun:
         log.info("%d videos to make in the shard, %d in all", len(own), sum(map(len, shards)))
         heart.update(num_jobs=len(own))
         try:
-            self._supervisor(shards, heart).work()
+            with closing(self._workers()) as workers:
+                self._supervisor(shards, heart, workers).work()
         except Stopped:
             heart.update(phase="stopped")
             raise
@@ -219,15 +218,16 @@ class _RankRun:
             return "to_do"
         return "given_up" if now.finding.failure else "made"
 
-    def _supervisor(self, shards: Sequence[Sequence[Task]], heart: Heartbeat) -> Supervisor:
+    def _workers(self) -> Workers:
+        ready = self._ready
+        return Workers(WorkerSpec(self._settings, self._rank.rank, ready.checkpoint, ready.device, self._run_id, ()))
+
+    def _supervisor(self, shards: Sequence[Sequence[Task]], heart: Heartbeat, workers: Workers) -> Supervisor:
         settings, ready = self._settings, self._ready
-        spec = WorkerSpec(settings, self._rank.rank, ready.checkpoint, ready.device, self._run_id, ())
-
-        def start(connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess:
-            return replace(spec, jobs=jobs).start(connection, offload=offload)
-
         return Supervisor(
-            start_worker=start,
+            start_worker=workers.start,
+            prepare_worker=workers.prepare if ready.device != "cpu" else None,
+            weights=workers.weights(self._environ),
             backlog=Backlog(
                 shards,
                 self._rank.rank,

@@ -47,6 +47,7 @@ class Settings:
     tiled: bool = True
     vram_limit: float | None = None
     cpu_offload: bool = False
+    own_weights: bool | None = None
     lora: tuple[Lora, ...] = ()
     on_change: OnChange = "refuse"
     verify: Verify = "size"
@@ -291,6 +292,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--cpu-offload", action="store_true", help="keep models in the CPU's memory, and each on the GPU while it works"
+    )
+    group.add_argument(
+        "--own-weights",
+        action=argparse.BooleanOptionalAction,
+        help="a copy of the weights for each rank, not one a GPU (default on the CPU, and where weights are offloaded)",
     )
     group.add_argument(
         "--lora",

@@ -6,7 +6,7 @@ A worker that crashes, is killed or hangs is charged to the one task in its hand
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -59,6 +59,15 @@ class StartWorker(Protocol):
     def __call__(self, connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess: ...
 
 
+class Weights(Protocol):
+    """The weights that a GPU's workers have in common: there from `hold` to `let_go`."""
+
+    def hold(self) -> None:
+        """Raises MachineError."""
+
+    def let_go(self) -> None: ...
+
+
 class RankEndedError(WanDdpError):
     """This rank cannot go on; the others can, and take its tasks over."""
 
@@ -88,6 +97,10 @@ class Supervisor:
     signals: Signals
     patience: Patience
     gpu: GpuShare | None
+    weights: Weights | None = None
+    """None where each worker has its own."""
+    prepare_worker: Callable[[], None] | None = None
+    """Has a successor ready for the worker, which is at work now; None where that would cost more than it saves."""
     log_file: Path | None = None
     _worker: WorkerHandle | None = field(default=None, init=False)
     _prompts: frozenset[str] = field(default=frozenset(), init=False)
@@ -208,6 +221,8 @@ class Supervisor:
         try:
             while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
                 self.heart.update(part=message.part, step=message.step, num_steps=message.num_steps)
+                if self.prepare_worker is not None and message.part == "denoise" and message.step:
+                    self.prepare_worker()
         except WorkerStoppedError as stopped:
             self._drop_worker()
             self._num_stops[job.id] += 1
@@ -302,8 +317,12 @@ class Supervisor:
                     raise
 
     def _start(self, job: Job, alone: bool) -> None:
+        if self.weights is not None and alone:
+            self.weights.let_go()
         if self.gpu is not None:
             self.gpu.take_whole() if alone else self.gpu.join()
+        if self.weights is not None and not alone:
+            self.weights.hold()
         prompts = {job.prompt}
         jobs = {_texts(job): job}  # one for all that ask for the same texts
         for task in self.backlog.ahead():
@@ -320,6 +339,8 @@ class Supervisor:
         if self._worker is not None:
             self._worker.dismiss(self.patience.grace)
         self._drop_worker()
+        if self.weights is not None:
+            self.weights.let_go()
 
     def _drop_worker(self) -> None:
         worker, self._worker = self._worker, None
@@ -347,6 +368,8 @@ class Supervisor:
                 self._announce_stop(taken.claim)
             messages = self._worker.stop(self.patience.grace) if self._worker is not None else []
             self._drop_worker()
+            if self.weights is not None:
+                self.weights.let_go()
             if taken is None:
                 return
             if any(isinstance(message, Published) for message in messages):

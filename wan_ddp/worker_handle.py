@@ -9,11 +9,16 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from wan_ddp.errors import FailureKind, WanDdpError
+from wan_ddp.errors import EXIT_WEIGHTS_LOST, FailureKind, WanDdpError
 from wan_ddp.worker import Message, Order
 
 _KILL_SECONDS = 10.0  # between SIGKILL and a process's end lies what it is at in the kernel
-_STOPPED_EXIT_CODES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+# What a worker ends with that is told to, by no fault of its own.
+_STOPPED = {
+    128 + signal.SIGTERM: "a signal stopped the worker",
+    128 + signal.SIGINT: "a signal stopped the worker",
+    EXIT_WEIGHTS_LOST: "the process that holds the worker's weights died",
+}
 
 
 class WorkerLostError(WanDdpError):
@@ -25,7 +30,7 @@ class WorkerLostError(WanDdpError):
 
 
 class WorkerStoppedError(WorkerLostError):
-    """Somebody sent the worker SIGTERM or SIGINT: it has saved what it could, and ended."""
+    """The worker was told to end, by a signal or because its weights were gone: that is no fault of its task."""
 
 
 class WorkerHandle:
@@ -56,9 +61,10 @@ class WorkerHandle:
             message: Message = self._connection.recv()
         except (EOFError, OSError):  # closed, or broken off in the middle of a message
             self._process.join(timeout=10)
-            if self._process.exitcode in _STOPPED_EXIT_CODES:
-                raise WorkerStoppedError("worker_died", "a signal stopped the worker") from None
-            raise WorkerLostError("worker_died", _describe_exit(self._process.exitcode)) from None
+            code = self._process.exitcode
+            if code in _STOPPED:
+                raise WorkerStoppedError("worker_died", _STOPPED[code]) from None
+            raise WorkerLostError("worker_died", _describe_exit(code)) from None
         return message
 
     def dismiss(self, grace: float) -> None:

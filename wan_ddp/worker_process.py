@@ -6,9 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from wan_ddp.entry import end_quietly
@@ -21,6 +23,7 @@ from wan_ddp.process import die_with_parent
 from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
 from wan_ddp.wan.checkpoint import Checkpoint
+from wan_ddp.weights_holder import Tie, Weights, ask, end_with
 from wan_ddp.worker import Failed, Generator, Loaded, Message, Order, Worker
 
 log = logging.getLogger(__name__)
@@ -37,17 +40,75 @@ class WorkerSpec:
     run_id: str
     jobs: Sequence[Job]
     """The jobs that it may be ordered to do: their prompts are encoded first."""
+    offload: bool = False
+    """Whether the weights stay in the CPU's memory, layer by layer."""
 
-    def start(self, connection: Connection, *, offload: bool) -> BaseProcess:
-        """Start a worker; with `offload` its weights stay in the CPU's memory, layer by layer."""
+    def shared_weights(self) -> Weights | None:
+        """Those that it has in common with the GPU's other workers; None if it has its own."""
+        settings = self.settings
+        wants_own = self.device == "cpu" if settings.own_weights is None else settings.own_weights
+        if wants_own or self.offload or settings.cpu_offload or settings.vram_limit is not None:
+            return None
+        return Weights(self.checkpoint, self.device, settings.lora)
+
+
+class Workers:
+    """Starts a rank's workers, and keeps a successor ready: a process that has imported all and waits for its task.
+
+    Imports take 10 s, 25 on some machines, during which the GPU would stand idle when a worker is lost.
+    """
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._ready: _Blank | None = None
+
+    def start(self, connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess:
+        """Start a worker that will be asked for some of `jobs`, through the other end of `connection`."""
+        blank, self._ready = self._ready, None
+        if blank is None or not blank.process.is_alive():
+            blank = _Blank()
+        return blank.become(replace(self._spec, jobs=jobs, offload=offload), connection)
+
+    def weights(self, environ: Mapping[str, str]) -> Tie | None:
+        """This rank's tie to the weights that its workers share with others; None if each has its own."""
+        shared = self._spec.shared_weights()
+        return Tie(shared, environ) if shared else None
+
+    def prepare(self) -> None:
+        """Have a successor ready. It must be called in a thread that lives as long as the workers shall."""
+        if self._ready is None or not self._ready.process.is_alive():
+            self._ready = _Blank()
+
+    def close(self) -> None:
+        blank, self._ready = self._ready, None
+        if blank is not None:
+            blank.kill()
+
+
+class _Blank:
+    """A process that imports what a worker needs and then waits to be told which one it is."""
+
+    def __init__(self) -> None:
+        self._orders, theirs = multiprocessing.Pipe()
         # Not forked: a supervisor has threads, and CUDA does not survive a fork.
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=_main, args=(self, connection, offload, os.getpid()), name="worker")
-        process.start()
-        return process
+        self.process = context.Process(target=_main, args=(theirs, os.getpid()), name="worker")
+        self.process.start()
+        theirs.close()
+
+    def become(self, spec: WorkerSpec, connection: Connection) -> BaseProcess:
+        with self._orders, suppress(BrokenPipeError):  # its death shows at its first message
+            send_handle(self._orders, connection.fileno(), self.process.pid)
+            self._orders.send(spec)
+        return self.process
+
+    def kill(self) -> None:
+        self._orders.close()
+        self.process.kill()
+        self.process.join()
 
 
-def _main(spec: WorkerSpec, connection: Connection, offload: bool, supervisor_pid: int) -> None:
+def _main(orders: Connection, supervisor_pid: int) -> None:
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then ends the whole group.
     os.setpgid(0, 0)
     die_with_parent()
@@ -56,14 +117,28 @@ def _main(spec: WorkerSpec, connection: Connection, offload: bool, supervisor_pi
     start_logging()
     # Until there is something to finish. An exception would not do here: raised in a callback of an import, it is lost.
     end_quietly()
+    import_parts()
     try:
-        _work(spec, connection, offload)
+        connection = Connection(recv_handle(orders))
+        spec: WorkerSpec = orders.recv()
+    except EOFError:
+        sys.exit(0)
+    orders.close()
+    try:
+        _work(spec, connection)
     except Stopped as stopped:
         log.info("worker %s", stopped)
         sys.exit(stopped.exit_code)
 
 
-def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
+def import_parts() -> None:
+    """What takes 5 to 25 s, and what the supervisor, which imports this module, does without."""
+    import wan_ddp.reader
+    import wan_ddp.sanity
+    import wan_ddp.wan.pipeline  # noqa: F401
+
+
+def _work(spec: WorkerSpec, connection: Connection) -> None:
     import cv2
 
     from wan_ddp.reader import ReferenceReader
@@ -79,7 +154,7 @@ def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
             sys.exit("the supervisor has gone")
 
     try:
-        generator, about = load_generator(spec, offload)
+        generator, about = load_generator(spec)
     except JobError as error:  # the GPU cannot take the model
         log.error("the model cannot be loaded (%s): %s", error.kind, error)
         say(Failed(error.kind, str(error)))
@@ -111,12 +186,11 @@ def _work(spec: WorkerSpec, connection: Connection, offload: bool) -> None:
         worker.work(_orders(connection), say)
 
 
-def load_generator(spec: WorkerSpec, offload: bool) -> tuple[Generator, Mapping[str, Any]]:
+def load_generator(spec: WorkerSpec) -> tuple[Generator, Mapping[str, Any]]:
     """The generator on the spec's device, and what its videos' records say of it.
 
     Raises OutOfGpuMemoryError, GpuError, and whatever damaged files lead to.
     """
-    # Imported here: 5 to 12 s that the supervisor, which imports this module, does without.
     from wan_ddp.wan.about import describe
     from wan_ddp.wan.kept import KeptTensors
     from wan_ddp.wan.loading import Offload
@@ -125,22 +199,24 @@ def load_generator(spec: WorkerSpec, offload: bool) -> tuple[Generator, Mapping[
 
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
     # A limit that is always exceeded: the DiT is nearly all there is, so keeping whole models away would gain nothing.
-    how = Offload(cpu=True, vram_limit=0.0) if offload else Offload(settings.cpu_offload, settings.vram_limit)
+    how = Offload(cpu=True, vram_limit=0.0) if spec.offload else Offload(settings.cpu_offload, settings.vram_limit)
     clock = time.monotonic()
     prompts = prompts_of(spec.jobs)
     kept = KeptPrompts(KeptTensors(Outputs(settings.output).encoded), checkpoint, device)
     # One worker of this machine at a time: the others find what it has encoded, and never load the text encoder.
-    embeddings = obtain_prompts(checkpoint, prompts, kept, machine_lock("encode"), device=device, offload=how)
+    embeddings = obtain_prompts(checkpoint, prompts, kept, machine_lock("load"), device=device, offload=how)
     encoded = time.monotonic()
     log.info("%d prompts encoded or found in %.1f s", len(prompts), encoded - clock)
-    generator = WanGenerator.load(
-        checkpoint,
-        embeddings,
-        device=device,
-        offload=how,
-        tiled=settings.tiled,
-        loras=[(lora.path, lora.alpha) for lora in settings.lora],
-    )
+    if weights := spec.shared_weights():
+        connection = ask(weights, os.environ)
+        generator = WanGenerator.attach(checkpoint, embeddings, connection, device=device, tiled=settings.tiled)
+        end_with(connection)
+    else:
+        loras = [(lora.path, lora.alpha) for lora in settings.lora]
+        with machine_lock("load"):
+            generator = WanGenerator.load(
+                checkpoint, embeddings, device=device, offload=how, tiled=settings.tiled, loras=loras
+            )
     loaded = time.monotonic()
     log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
     seconds = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}

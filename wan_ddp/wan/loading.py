@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from diffsynth.models import wan_video_vae
 from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 from tqdm import tqdm
 
+from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.gpu import named_gpu_errors, use_device
 from wan_ddp.wan.tiny_models import register
 
@@ -71,7 +72,7 @@ def load_pipeline(
     register()
     use_device(device)
     options = offload.model_options(device)
-    with named_gpu_errors(device, "loading the model"), _quiet(), _mapped_pth_files():
+    with named_gpu_errors(device, "loading the model"), quiet(), _mapped_pth_files():
         return WanVideoPipeline.from_pretrained(
             torch_dtype=dtype_of(device),
             device=device,
@@ -82,6 +83,27 @@ def load_pipeline(
         )
 
 
+def load_models(
+    checkpoint: Checkpoint, *, device: str, offload: Offload | None = None, loras: Sequence[tuple[Path, float]] = ()
+) -> WanVideoPipeline:
+    """The pipeline with the checkpoint's DiT and VAE, and without its text encoder.
+
+    Each of `loras`, a file and how many times it counts, is added to the DiT's weights.
+
+    Raises:
+        OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
+    """
+    pipe = load_pipeline(model_files(checkpoint), None, device=device, offload=offload or Offload())
+    for path, alpha in loras:
+        fuse_lora(pipe, path, alpha, device=device)
+    return pipe
+
+
+def model_files(checkpoint: Checkpoint) -> list[tuple[Path, ...]]:
+    """Of the models that make a video, once its prompt is encoded."""
+    return [checkpoint.dit, (checkpoint.vae,)]
+
+
 def fuse_lora(pipe: WanVideoPipeline, path: Path, alpha: float, *, device: str) -> None:
     """Add `alpha` times the LoRA in the file to the weights of the pipeline's DiT, through DiffSynth's own loader.
 
@@ -90,14 +112,14 @@ def fuse_lora(pipe: WanVideoPipeline, path: Path, alpha: float, *, device: str) 
     Raises:
         OutOfGpuMemoryError, GpuError: the GPU cannot take it.
     """
-    with named_gpu_errors(device, f"adding {path.name}"), _quiet(), warnings.catch_warnings(record=True) as warned:
+    with named_gpu_errors(device, f"adding {path.name}"), quiet(), warnings.catch_warnings(record=True) as warned:
         pipe.load_lora(pipe.dit, str(path), alpha=alpha, hotload=False)
     for warning in warned:
         log.debug("DiffSynth: %s", warning.message)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Log what DiffSynth prints while it loads, and turn its progress bars over VAE tiles off."""
     wan_video_vae.tqdm = partial(tqdm, disable=True)
     printed = io.StringIO()

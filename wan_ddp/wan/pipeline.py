@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from wan_ddp.job import Control, Job
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.control import Frames, control_frames
 from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
-from wan_ddp.wan.loading import Offload, fuse_lora, load_pipeline
+from wan_ddp.wan.loading import Offload, load_models, model_files
 from wan_ddp.wan.prompts import Embeddings
+from wan_ddp.wan.shared_weights import empty_pipeline, fill, take
 from wan_ddp.wan.step_state import LoopState, to_bytes
 from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
 
@@ -71,15 +73,24 @@ class Generator:
     ) -> "Generator":
         """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
 
-        Each of `loras`, a file and how many times it counts, is added to the DiT's weights.
-
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
         """
-        files = [checkpoint.dit, (checkpoint.vae,)]
-        pipe = load_pipeline(files, None, device=device, offload=offload or Offload())
-        for path, alpha in loras:
-            fuse_lora(pipe, path, alpha, device=device)
+        pipe = load_models(checkpoint, device=device, offload=offload, loras=loras)
+        return cls(pipe, embeddings, device=device, tiled=tiled)
+
+    @classmethod
+    def attach(
+        cls, checkpoint: Checkpoint, embeddings: Embeddings, weights: Connection, *, device: str, tiled: bool = True
+    ) -> "Generator":
+        """The same with the weights of the process at the other end, for as long as that lives.
+
+        Raises:
+            GpuError, EOFError, OSError: see `shared_weights.take`.
+        """
+        tensors = take(weights, device=device)
+        pipe = empty_pipeline(model_files(checkpoint), device=device)
+        fill(pipe, tensors, device=device)
         return cls(pipe, embeddings, device=device, tiled=tiled)
 
     def generate(
