@@ -2,11 +2,11 @@
 # A worker killed with SIGKILL in the middle of a video at the true shapes of Wan2.1-T2V-14B, 832x480, 81 frames: how long
 # until the next step is done and until the video is there, and whether it is the video of an unbroken run, by SHA-256.
 # Needs one 80 GB GPU, 45 GB of disk and 64 GB of memory.
-# usage: bash benchmarks/killed_worker.sh WORK_FOLDER [steps of the video, default 4]
+# usage: bash benchmarks/killed_worker.sh WORK_FOLDER [steps of the video, default 8]
 set -euo pipefail
 
 work=$1
-steps=${2:-4}
+steps=${2:-8}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 mkdir -p "$work"
