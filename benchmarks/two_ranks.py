@@ -27,7 +27,7 @@ def prepare(work: Path, num_steps: int) -> None:
 
 
 def summarise(work: Path) -> None:
-    records = [json.loads(path.read_text()) for path in sorted(work.glob("output/*/*/*.json"))]
+    records = [json.loads(path.read_text()) for path in sorted(work.glob("output/*/*/seed_*.json"))]
     samples = [line.split(", ") for line in (work / "gpu.csv").read_text().splitlines()]
     print(f"{records[0]['device']}, {records[0]['versions']}, {len(records)} videos")
     rows = {"peak GiB, both ranks (nvidia-smi)": max(int(memory) for memory, _ in samples) / 1024}

@@ -1,4 +1,4 @@
-"""Embeddings are encoded once for all workers and runs; a file that cannot be trusted costs an encoding, no pixel."""
+"""Prompts and references are encoded once for all workers and runs; a file not to be trusted costs time, no pixel."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,15 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import test_pipeline as pipelines
 import torch
+from diffsynth.models.wan_video_vae import WanVideoVAE
 from experiment import Experiment
 
 from wan_ddp.wan import prompts as prompts_module
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.wan.kept import KeptTensors, key_of
-from wan_ddp.wan.prompts import KeptPrompts, encode_prompts, obtain_prompts
+from wan_ddp.wan.pipeline import Generator
+from wan_ddp.wan.prompts import KeptPrompts, encode_prompts, obtain_prompts, prompts_of
 from wan_ddp.wan.random_checkpoint import make_checkpoint
+from wan_ddp.wan.units import KeptLatents, ReferenceLatents
 
 PROMPTS = ["a cat walks 一只猫在走", "一艘船", "a cat walks 一只猫在走"]
 
@@ -56,8 +61,8 @@ def test_a_tensor_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert kept.get(key) is None
     for dtype in (torch.bfloat16, torch.float32):
         tensor = torch.randn(3, 5).to(dtype).T
-        kept.put(key, tensor)
-        found = kept.get(key)
+        kept.put(key, {"tensor": tensor})
+        found = (kept.get(key) or {})["tensor"]
         assert found is not None
         assert torch.equal(found, tensor)
         assert found.dtype == dtype
@@ -105,7 +110,7 @@ def test_a_damaged_file_is_made_anew(checkpoint: Checkpoint, tmp_path: Path, enc
         found = obtain_prompts(checkpoint, PROMPTS, kept_in(tmp_path, checkpoint), device="cpu")
         assert same(found, expected)
         assert len(encoded) == 1
-    KeptTensors(tmp_path).put(files(tmp_path)[0].name, torch.ones(3))
+    KeptTensors(tmp_path).put(files(tmp_path)[0].name, {"embedding": torch.ones(3)})
     assert same(obtain_prompts(checkpoint, PROMPTS, kept_in(tmp_path, checkpoint), device="cpu"), expected)
 
 
@@ -133,6 +138,31 @@ def test_what_another_encodes_while_the_lock_is_waited_for_is_not_encoded_again(
     found = obtain_prompts(checkpoint, PROMPTS, kept_in(tmp_path, checkpoint), lock(), device="cpu")
     assert found.keys() == set(PROMPTS)
     assert encoded == []
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"), [("tiny", "v2v"), ("tiny-vace", "vace"), ("tiny-fun-control", "fun_control")]
+)
+def test_a_reference_is_encoded_once_for_all_workers_and_runs(
+    tmp_path: Path, name: str, mechanism: pipelines.Mechanism, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_checkpoint(tmp_path / name, name)
+    found = find_checkpoint(tmp_path / name)
+    job, clip = pipelines.with_mechanism(pipelines.JOB, mechanism), pipelines.make_clip(pipelines.JOB)
+    embeddings = encode_prompts(found, prompts_of([job]), device="cpu")
+
+    def generator(*, tiled: bool = True) -> Generator:
+        kept = KeptLatents(KeptTensors(tmp_path / "kept"), found, "cpu", tiled=tiled)
+        return Generator.load(found, embeddings, device="cpu", tiled=tiled, latents=ReferenceLatents(kept))
+
+    expected = pipelines.frames_of(generator(), job, clip)
+    assert len(files(tmp_path / "kept")) == 1
+    assert not np.array_equal(pipelines.frames_of(generator(tiled=False), job, clip), expected)
+    assert len(files(tmp_path / "kept")) == 2
+    monkeypatch.setattr(WanVideoVAE, "encode", None)  # from here on nothing is encoded
+    np.testing.assert_array_equal(pipelines.frames_of(generator(), job, clip), expected)
+    with pytest.raises(TypeError):
+        pipelines.frames_of(generator(), job, pipelines.make_clip(pipelines.JOB, seed=1))
 
 
 def test_a_second_run_never_loads_the_text_encoder(tmp_path: Path) -> None:

@@ -4,18 +4,17 @@ It belongs to no rank: whoever needs it first starts it, and it ends when no ran
 ended. So a worker's death leaves it standing, and the next worker finds the weights where they are. Its own death ends
 the workers that use them; what they were at is released, uncharged, and the next worker has the weights loaded anew.
 
-Ranks and workers talk to it through a socket in this user's folder of lock files, one a GPU and set of weights.
+Ranks and workers talk to it through a socket in this user's folder of lock files, one a GPU and set of weights: a rank
+says what it wants held, a worker None, and is answered with None and the weights, or the error in their place.
 """
 
 import hashlib
 import logging
-import multiprocessing
 import os
 import queue
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -37,9 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TIE, _ASK, _HELLO = b"tie", b"ask", b"hello"
+_HELLO = b"hello"
 _HELLO_SECONDS = 120.0  # a Python that starts on a busy machine
-_SPARED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,8 @@ class Tie:
         self._weights = weights
         self._name = weights.socket_name(environ)
         self._connection: Connection | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: int | None = None
+        """The holder's process id, if it was started here."""
 
     def hold(self) -> None:
         """Tie this rank to the holder, which is started if there is none, or if it died. Raises MachineError."""
@@ -87,46 +86,38 @@ class Tie:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        if self._process is not None:
-            self._process.poll()  # if it has ended, that is known now
+        if self._started is not None and os.waitpid(self._started, os.WNOHANG)[0]:
+            self._started = None
 
     def _tie(self, connection: Connection | None) -> Connection | None:
         """None if nobody lives at the other end."""
         if connection is None:
             return None
         with suppress(OSError, EOFError):
-            connection.send_bytes(_TIE)
+            connection.send(self._weights)
             if connection.poll(_HELLO_SECONDS) and connection.recv_bytes() == _HELLO:
                 return connection
         connection.close()
         return None
 
     def _start(self) -> Connection:
-        ours, theirs = multiprocessing.Pipe()
-        with ours, theirs, _address(self._name) as path, socket.socket(socket.AF_UNIX) as listener:
+        with _address(self._name) as path, socket.socket(socket.AF_UNIX) as listener:
             path.unlink(missing_ok=True)
             listener.bind(str(path))
             listener.listen(64)
             connection = _connect(self._name)  # before it starts: so it is never without a rank that needs it
-            code = f"from wan_ddp.weights_holder import main; main({listener.fileno()}, {theirs.fileno()})"
-            paths = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
-            environ = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
             # Expandable segments are memory that cannot be shared by CUDA IPC everywhere.
-            environ = {name: text for name, text in environ.items() if not name.startswith("PYTORCH_")}
-            # Signals to all processes, a scheduler's or a terminal's, are for the ranks to answer: blocked here, and so
-            # in what is started, from its first instruction on.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, _SPARED)
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[listener.fileno(), theirs.fileno()],
-                    env=environ,
-                    start_new_session=True,
-                )
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            ours.send(self._weights)
+            environ = {name: text for name, text in os.environ.items() if not name.startswith("PYTORCH_")}
+            paths = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+            # Not a child as others are: it ends with no process of this rank, and no signal to all is for it.
+            self._started = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-c", f"from {__name__} import main; main()"],
+                environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
+                file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)],
+                setsid=True,
+                setsigmask=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+            )
         if tie := self._tie(connection):
             return tie
         raise MachineError(
@@ -140,7 +131,7 @@ def ask(weights: Weights, environ: Mapping[str, str]) -> Connection:
     connection = _connect(weights.socket_name(environ))
     try:
         if connection is not None:
-            connection.send_bytes(_ASK)
+            connection.send(None)
             error: JobError | None = connection.recv()
             if error is None:
                 return connection
@@ -163,13 +154,13 @@ def end_with(connection: Connection) -> None:
     threading.Thread(target=watch, name="weights", daemon=True).start()
 
 
-def main(listener: int, orders: int) -> None:
-    """The holder itself, with a socket that listens, and a pipe that says what to load."""
+def main() -> None:
+    """The holder itself, with a socket that listens in the place of standard input."""
+    told: queue.SimpleQueue[Weights] = queue.SimpleQueue()
     asked: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-    threading.Thread(target=_serve, args=(socket.socket(fileno=listener), asked), name="ties", daemon=True).start()
-    with Connection(orders) as connection:
-        weights: Weights = connection.recv()
+    threading.Thread(target=_serve, args=(socket.socket(fileno=0), told, asked), name="ties", daemon=True).start()
     start_logging()
+    weights = told.get()
     try:
         packed = weights.load_and_pack()
     except Exception as error:
@@ -191,7 +182,7 @@ def _answer(connection: Connection, error: JobError | None, packed: "PackedWeigh
             packed.give(connection)
 
 
-def _serve(listener: socket.socket, asked: "queue.SimpleQueue[Connection]") -> None:
+def _serve(listener: socket.socket, told: "queue.SimpleQueue[Weights]", asked: "queue.SimpleQueue[Connection]") -> None:
     """Hear everybody who comes and goes, and end this process when no rank is left."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
@@ -203,29 +194,21 @@ def _serve(listener: socket.socket, asked: "queue.SimpleQueue[Connection]") -> N
                 continue
             connection = key.fileobj
             assert isinstance(connection, Connection), "nothing else is registered"
-            message = _message(connection)
-            if message == _TIE:
+            try:
+                message: Weights | None = connection.recv()
+                if message is None:
+                    # This end stays open until the worker ends: so it hears of this process's death.
+                    asked.put(Connection(os.dup(connection.fileno())))
+                    continue
                 ties.add(connection)
-            elif message == _ASK:
-                # This end stays open until the worker ends: so it hears of this process's death.
-                asked.put(Connection(os.dup(connection.fileno())))
-            else:
+                told.put(message)
+                connection.send_bytes(_HELLO)
+            except (OSError, EOFError):
                 selector.unregister(connection)
                 connection.close()
                 ties.discard(connection)
                 if not ties:
                     os._exit(0)
-
-
-def _message(connection: Connection) -> bytes:
-    """What was said; nothing if it was the end."""
-    try:
-        message = connection.recv_bytes()
-        if message == _TIE:
-            connection.send_bytes(_HELLO)
-    except (OSError, EOFError):
-        return b""
-    return message
 
 
 def _connect(name: str) -> Connection | None:

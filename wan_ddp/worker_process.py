@@ -196,27 +196,30 @@ def load_generator(spec: WorkerSpec) -> tuple[Generator, Mapping[str, Any]]:
     from wan_ddp.wan.loading import Offload
     from wan_ddp.wan.pipeline import Generator as WanGenerator
     from wan_ddp.wan.prompts import KeptPrompts, obtain_prompts, prompts_of
+    from wan_ddp.wan.units import KeptLatents, ReferenceLatents
 
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
     # A limit that is always exceeded: the DiT is nearly all there is, so keeping whole models away would gain nothing.
     how = Offload(cpu=True, vram_limit=0.0) if spec.offload else Offload(settings.cpu_offload, settings.vram_limit)
     clock = time.monotonic()
     prompts = prompts_of(spec.jobs)
-    kept = KeptPrompts(KeptTensors(Outputs(settings.output).encoded), checkpoint, device)
+    kept = KeptTensors(Outputs(settings.output).encoded)
     # One worker of this machine at a time: the others find what it has encoded, and never load the text encoder.
-    embeddings = obtain_prompts(checkpoint, prompts, kept, machine_lock("load"), device=device, offload=how)
+    embeddings = obtain_prompts(
+        checkpoint, prompts, KeptPrompts(kept, checkpoint, device), machine_lock("load"), device=device, offload=how
+    )
     encoded = time.monotonic()
     log.info("%d prompts encoded or found in %.1f s", len(prompts), encoded - clock)
+    latents = ReferenceLatents(KeptLatents(kept, checkpoint, device, tiled=settings.tiled))
+    how_to_make: dict[str, Any] = {"device": device, "tiled": settings.tiled, "latents": latents}
     if weights := spec.shared_weights():
         connection = ask(weights, os.environ)
-        generator = WanGenerator.attach(checkpoint, embeddings, connection, device=device, tiled=settings.tiled)
+        generator = WanGenerator.attach(checkpoint, embeddings, connection, **how_to_make)
         end_with(connection)
     else:
         loras = [(lora.path, lora.alpha) for lora in settings.lora]
         with machine_lock("load"):
-            generator = WanGenerator.load(
-                checkpoint, embeddings, device=device, offload=how, tiled=settings.tiled, loras=loras
-            )
+            generator = WanGenerator.load(checkpoint, embeddings, offload=how, loras=loras, **how_to_make)
     loaded = time.monotonic()
     log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
     seconds = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}

@@ -7,6 +7,7 @@ is damaged or cannot be written costs its making and nothing else, and the folde
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -25,26 +26,27 @@ def key_of(*parts: str) -> str:
 
 
 class KeptTensors:
-    """The tensors in one folder."""
+    """The tensors in one folder, a few by name under each key."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, key: str) -> torch.Tensor | None:
-        """The tensor of that key, on the CPU; None if it is not there, or of no use."""
+    def get(self, key: str) -> dict[str, torch.Tensor] | None:
+        """The tensors of that key, on the CPU; None if they are not there, or of no use."""
         try:
             content = read_sealed(self._path(key), _KIND)
-            return load(content)["tensor"] if content is not None else None
+            return dict(load(content)) if content is not None else None
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError) as error:
             log.warning("%s cannot be used, it is made anew: %s", self._path(key), error)
             return None
 
-    def put(self, key: str, tensor: torch.Tensor) -> None:
+    def put(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
         try:
             self._path(key).parent.mkdir(parents=True, exist_ok=True)
-            write_sealed(self._path(key), _KIND, save({"tensor": tensor.cpu().contiguous()}))
+            content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+            write_sealed(self._path(key), _KIND, content)
         except OSError as error:
             log.warning("%s cannot be kept: %s", self._path(key), error.strerror)
 

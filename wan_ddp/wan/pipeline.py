@@ -51,11 +51,19 @@ class Result:
 class Generator:
     """Makes videos on one device, one after another. `pipe` is DiffSynth's pipeline, without its text encoder."""
 
-    def __init__(self, pipe: WanVideoPipeline, embeddings: Embeddings, *, device: str, tiled: bool) -> None:
+    def __init__(
+        self,
+        pipe: WanVideoPipeline,
+        embeddings: Embeddings,
+        *,
+        device: str,
+        tiled: bool,
+        latents: ReferenceLatents | None = None,
+    ) -> None:
         self.pipe = pipe
         self.device = device
         self.tiled = tiled
-        self._latents = ReferenceLatents()
+        self._latents = latents or ReferenceLatents()
         install_caches(pipe, embeddings, self._latents)
         self._loop = LoopState()
         pipe.units = [*pipe.units, self._loop]
@@ -70,18 +78,28 @@ class Generator:
         offload: Offload | None = None,
         tiled: bool = True,
         loras: Sequence[tuple[Path, float]] = (),
+        latents: ReferenceLatents | None = None,
     ) -> "Generator":
         """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
+
+        `latents`: where those of references are found, and kept.
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
         """
         pipe = load_models(checkpoint, device=device, offload=offload, loras=loras)
-        return cls(pipe, embeddings, device=device, tiled=tiled)
+        return cls(pipe, embeddings, device=device, tiled=tiled, latents=latents)
 
     @classmethod
     def attach(
-        cls, checkpoint: Checkpoint, embeddings: Embeddings, weights: Connection, *, device: str, tiled: bool = True
+        cls,
+        checkpoint: Checkpoint,
+        embeddings: Embeddings,
+        weights: Connection,
+        *,
+        device: str,
+        tiled: bool = True,
+        latents: ReferenceLatents | None = None,
     ) -> "Generator":
         """The same with the weights of the process at the other end, for as long as that lives.
 
@@ -91,7 +109,7 @@ class Generator:
         tensors = take(weights, device=device)
         pipe = empty_pipeline(model_files(checkpoint), device=device)
         fill(pipe, tensors, device=device)
-        return cls(pipe, embeddings, device=device, tiled=tiled)
+        return cls(pipe, embeddings, device=device, tiled=tiled, latents=latents)
 
     def generate(
         self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None = None, on_step: OnStep

@@ -39,12 +39,12 @@ class KeptPrompts:
         self._basis = checkpoint.text_identity, device.partition(":")[0], str(self._dtype), version("diffsynth")
 
     def get(self, prompt: str) -> torch.Tensor | None:
-        found = self._kept.get(key_of(*self._basis, prompt))
+        found = (self._kept.get(key_of(*self._basis, prompt)) or {}).get("embedding")
         fits = found is not None and found.ndim == 2 and found.dtype == self._dtype and len(found) <= PROMPT_TOKENS
         return found if fits else None
 
     def put(self, prompt: str, embedding: torch.Tensor) -> None:
-        self._kept.put(key_of(*self._basis, prompt), embedding)
+        self._kept.put(key_of(*self._basis, prompt), {"embedding": embedding})
 
 
 def obtain_prompts(

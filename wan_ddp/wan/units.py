@@ -4,7 +4,8 @@ Each one wraps the unit that it replaces and calls it for what is not yet known,
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,18 @@ import torch
 from diffsynth.diffusion.base_pipeline import PipelineUnit
 from diffsynth.pipelines.wan_video import WanVideoPipeline
 
+from wan_ddp.wan.checkpoint import Checkpoint
+from wan_ddp.wan.kept import KeptTensors, key_of
+from wan_ddp.wan.loading import dtype_of
+
 # The length to which WanVideoPipeline.from_pretrained has its tokenizer pad.
 PROMPT_TOKENS = 512
 # A v2v reference's latents are 4 MB at 832x480 with 81 frames, a VACE context 25 MB.
 REFERENCES_KEPT = 4
 
 Outputs = dict[str, Any]
+# By the name of the pipeline's input.
+Latents = dict[str, torch.Tensor]
 
 
 class Reference(NamedTuple):
@@ -30,24 +37,50 @@ class Reference(NamedTuple):
     frames: np.ndarray[Any, np.dtype[np.uint8]] | None
 
 
-class ReferenceLatents:
-    """The latents of the last few references, the least recently used one dropped first."""
+class KeptLatents:
+    """Latents on disk: those of one checkpoint's VAE, computed as on `device`, in tiles or not."""
 
-    def __init__(self) -> None:
-        self._outputs: OrderedDict[Hashable, Outputs] = OrderedDict()
+    def __init__(self, kept: KeptTensors, checkpoint: Checkpoint, device: str, *, tiled: bool) -> None:
+        self._kept = kept
+        where = device if device == "cpu" else torch.cuda.get_device_name(device)
+        made_with = where, str(dtype_of(device)), str(tiled), version("torch"), version("diffsynth")
+        self._basis = "latents", checkpoint.identity, *made_with
+
+    def get(self, key: Hashable) -> Latents | None:
+        return self._kept.get(key_of(*self._basis, repr(key)))
+
+    def put(self, key: Hashable, latents: Latents) -> None:
+        self._kept.put(key_of(*self._basis, repr(key)), latents)
+
+
+class ReferenceLatents:
+    """The latents of the last few references, the least recently used one dropped first; more of them are on disk."""
+
+    def __init__(self, kept: KeptLatents | None = None) -> None:
+        self._kept = kept
+        self._recent: OrderedDict[Hashable, Latents] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._outputs
+        return self.get(key) is not None
 
-    def get(self, key: Hashable) -> Outputs | None:
-        if key in self._outputs:
-            self._outputs.move_to_end(key)
-        return self._outputs.get(key)
+    def get(self, key: Hashable) -> Latents | None:
+        if key not in self._recent:
+            latents = self._kept.get(key) if self._kept else None
+            if latents is None:
+                return None
+            self._remember(key, latents)
+        self._recent.move_to_end(key)
+        return self._recent[key]
 
-    def put(self, key: Hashable, outputs: Outputs) -> None:
-        self._outputs[key] = outputs
-        if len(self._outputs) > REFERENCES_KEPT:
-            self._outputs.popitem(last=False)
+    def put(self, key: Hashable, latents: Latents) -> None:
+        self._remember(key, latents)
+        if self._kept:
+            self._kept.put(key, latents)
+
+    def _remember(self, key: Hashable, latents: Latents) -> None:
+        self._recent[key] = latents
+        if len(self._recent) > REFERENCES_KEPT:
+            self._recent.popitem(last=False)
 
 
 class _Replacement(PipelineUnit):  # type: ignore[misc]
@@ -84,25 +117,29 @@ class CachedReference(_Replacement):
     For units whose outputs depend on nothing but the clip, its size and the tiling: VACE and Fun-Control.
     """
 
-    def __init__(self, original: PipelineUnit, argument: str, latents: ReferenceLatents) -> None:
+    def __init__(
+        self, original: PipelineUnit, argument: str, made_of_the_clip: Sequence[str], latents: ReferenceLatents
+    ) -> None:
         super().__init__(original)
         self.argument = argument
+        self.made_of_the_clip = made_of_the_clip
         self.latents = latents
 
     def process(self, pipe: WanVideoPipeline, **inputs: Any) -> Outputs:
         reference = inputs[self.argument]
         if reference is None:
             return dict(self.original.process(pipe, **inputs))
-        return dict(self.encoded(pipe, reference, inputs))
+        return {**self.encoded(pipe, reference, inputs)}
 
-    def encoded(self, pipe: WanVideoPipeline, reference: Reference, inputs: Outputs) -> Outputs:
-        outputs = self.latents.get(reference.key)
-        if outputs is None:
+    def encoded(self, pipe: WanVideoPipeline, reference: Reference, inputs: Outputs) -> Latents:
+        latents = self.latents.get(reference.key)
+        if latents is None:
             if reference.frames is None:
                 raise ValueError(f"no frames and no latents for the reference {reference.key}")
             outputs = self.original.process(pipe, **inputs | {self.argument: list(reference.frames)})
-            self.latents.put(reference.key, outputs)
-        return outputs
+            latents = {name: outputs[name] for name in self.made_of_the_clip if torch.is_tensor(outputs.get(name))}
+            self.latents.put(reference.key, latents)
+        return {name: tensor.to(pipe.device) for name, tensor in latents.items()}
 
 
 class CachedInputVideo(CachedReference):
@@ -132,11 +169,13 @@ def install_caches(pipe: WanVideoPipeline, embeddings: Mapping[str, torch.Tensor
     replacements: dict[str, PipelineUnit] = {
         "WanVideoUnit_PromptEmbedder": CachedPrompts(unit_named(pipe, "WanVideoUnit_PromptEmbedder"), embeddings),
         "WanVideoUnit_InputVideoEmbedder": CachedInputVideo(
-            unit_named(pipe, "WanVideoUnit_InputVideoEmbedder"), "input_video", latents
+            unit_named(pipe, "WanVideoUnit_InputVideoEmbedder"), "input_video", ["input_latents"], latents
         ),
         "WanVideoUnit_FunControl": CachedReference(
-            unit_named(pipe, "WanVideoUnit_FunControl"), "control_video", latents
+            unit_named(pipe, "WanVideoUnit_FunControl"), "control_video", ["clip_feature", "y"], latents
         ),
-        "WanVideoUnit_VACE": CachedReference(unit_named(pipe, "WanVideoUnit_VACE"), "vace_video", latents),
+        "WanVideoUnit_VACE": CachedReference(
+            unit_named(pipe, "WanVideoUnit_VACE"), "vace_video", ["vace_context"], latents
+        ),
     }
     pipe.units = [replacements.get(type(unit).__name__, unit) for unit in pipe.units]
