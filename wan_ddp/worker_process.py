@@ -17,6 +17,7 @@ from wan_ddp.gpu_share import machine_lock, turn_of
 from wan_ddp.job import Job
 from wan_ddp.logs import start_logging
 from wan_ddp.outputs import Outputs
+from wan_ddp.presets import can_offload
 from wan_ddp.process import die_with_parent
 from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
@@ -121,10 +122,14 @@ def load_generator(spec: WorkerSpec, offload: bool) -> tuple[Generator, Mapping[
     from wan_ddp.wan.kept import KeptTensors
     from wan_ddp.wan.loading import Offload
     from wan_ddp.wan.pipeline import Generator as WanGenerator
+    from wan_ddp.wan.presets import check_device
     from wan_ddp.wan.prompts import KeptPrompts, obtain_prompts, prompts_of
 
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
+    check_device(settings.preset, settings.attention, device)
     # A limit that is always exceeded: the DiT is nearly all there is, so keeping whole models away would gain nothing.
+    # A preset that cannot do so has the GPU to itself all the same, and half the weights.
+    offload = offload and can_offload(settings.preset)
     how = Offload(cpu=True, vram_limit=0.0) if offload else Offload(settings.cpu_offload, settings.vram_limit)
     clock = time.monotonic()
     prompts = prompts_of(spec.jobs)
@@ -140,11 +145,15 @@ def load_generator(spec: WorkerSpec, offload: bool) -> tuple[Generator, Mapping[
         offload=how,
         tiled=settings.tiled,
         loras=[(lora.path, lora.alpha) for lora in settings.lora],
+        preset=settings.preset,
+        attention=settings.attention,
     )
     loaded = time.monotonic()
     log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
     seconds = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}
     about = describe(checkpoint, device) | {"loading_seconds": seconds}
+    if generator.kernels:
+        about["kernels"] = dict(generator.kernels)
     if settings.lora:
         about["lora"] = {str(lora.path.absolute()): lora.alpha for lora in settings.lora}
     return generator, about

@@ -6,7 +6,7 @@ encoder is not there, and frames become bytes in one go instead of one PIL image
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from diffsynth.pipelines.wan_video import WanVideoPipeline
 
 from wan_ddp.errors import JobError
 from wan_ddp.job import Control, Job
+from wan_ddp.presets import Attention, Preset
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.control import Frames, control_frames
 from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
 from wan_ddp.wan.loading import Offload, fuse_lora, load_pipeline
+from wan_ddp.wan.presets import prepare_weights, speed_up
 from wan_ddp.wan.prompts import Embeddings
+from wan_ddp.wan.step_cache import step_cache_of
 from wan_ddp.wan.step_state import LoopState, to_bytes
 from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
 
@@ -36,7 +39,7 @@ class Result:
     """A video and what it took.
 
     `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, turn (what the first `on_step`
-    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state saved it;
+    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state or the preset saved it;
     `reference_share`, the share of the reference in the first latent, with v2v only; `peak_memory_bytes` of this
     process' tensors on the GPU.
     """
@@ -49,12 +52,23 @@ class Result:
 class Generator:
     """Makes videos on one device, one after another. `pipe` is DiffSynth's pipeline, without its text encoder."""
 
-    def __init__(self, pipe: WanVideoPipeline, embeddings: Embeddings, *, device: str, tiled: bool) -> None:
+    def __init__(
+        self,
+        pipe: WanVideoPipeline,
+        embeddings: Embeddings,
+        *,
+        device: str,
+        tiled: bool,
+        kernels: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`kernels`: what a record should say of how the DiT is computed."""
         self.pipe = pipe
+        self.kernels = kernels or {}
         self.device = device
         self.tiled = tiled
         self._latents = ReferenceLatents()
         install_caches(pipe, embeddings, self._latents)
+        self._step_cache = step_cache_of(pipe)
         self._loop = LoopState()
         pipe.units = [*pipe.units, self._loop]
 
@@ -68,10 +82,13 @@ class Generator:
         offload: Offload | None = None,
         tiled: bool = True,
         loras: Sequence[tuple[Path, float]] = (),
+        preset: Preset = "plain",
+        attention: Attention = "auto",
     ) -> "Generator":
         """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
 
-        Each of `loras`, a file and how many times it counts, is added to the DiT's weights.
+        Each of `loras`, a file and how many times it counts, is added to the DiT's weights. The device must be one that
+        can do the preset (`wan.presets.check_device`).
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
@@ -80,7 +97,10 @@ class Generator:
         pipe = load_pipeline(files, None, device=device, offload=offload or Offload())
         for path, alpha in loras:
             fuse_lora(pipe, path, alpha, device=device)
-        return cls(pipe, embeddings, device=device, tiled=tiled)
+        with named_gpu_errors(device, f"preparing the preset {preset}"):
+            prepare_weights(pipe, preset)
+            kernels = speed_up(pipe, preset, attention, device)
+        return cls(pipe, embeddings, device=device, tiled=tiled, kernels=kernels)
 
     def generate(
         self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None = None, on_step: OnStep
@@ -94,7 +114,8 @@ class Generator:
             state: what `on_step` was given in an earlier attempt at the job: the steps before it are not made again,
                 and the frames are the same. One that does not fit is not used.
             on_step: called with the steps done, their number, and a function that gives the state after them, for as
-                long as the call lasts; first before any step is made. It may raise.
+                long as the call lasts; first before any step is made, and not where the next step is made of this one
+                (`step_cache`), which is more than its state holds. It may raise.
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
@@ -122,7 +143,7 @@ class Generator:
             )
             frames = _to_frames(video.to(self.device), job)
             clock.lap()
-        num_steps_made = job.num_inference_steps - self._loop.step
+        num_steps_made = sum(map(self._is_computed, range(self._loop.step, job.num_inference_steps)))
         measured: dict[str, Any] = {"num_forwards": num_steps_made * (1 if job.cfg_scale == 1.0 else 2)}
         if job.mechanism == "v2v":
             measured["reference_share"] = round(1 - self._loop.first_sigma, 4)
@@ -145,15 +166,21 @@ class Generator:
         on_step(step, num_steps, save)
         clock.lap()
         for timestep in self._loop.skip_steps(self.pipe):
+            if self._step_cache is not None:
+                self._step_cache.step = step
             yield timestep
             clock.wait()
             step += 1
-            if step < num_steps:
+            if step < num_steps and self._is_computed(step):
                 on_step(step, num_steps, save)
         clock.lap()
         empty_cache(self.device)  # what denoising took may be another rank's, once it is told of the last step
         if step > self._loop.step:
             on_step(step, num_steps, save)
+
+    def _is_computed(self, step: int) -> bool:
+        """Whether the step, counted from 0, takes forwards of its own."""
+        return self._step_cache is None or self._step_cache.is_computed(step)
 
     def _reference(self, job: Job, clip: Frames | None, control: Control) -> dict[str, Any]:
         """The pipeline's argument for the clip, which a digest of its pixels stands for if it was encoded before."""
