@@ -18,7 +18,7 @@ MEANINGS: Mapping[Preset, str] = {
     "plain": "DiffSynth as it comes, bit for bit",
     "fused": "the same mathematics in better kernels, equal but for rounding",
     "fp8": "fused, with the linear layers of the DiT's blocks in float8",
-    "fast": "fp8, and only about half of the steps computed, the others made of the last computed one",
+    "fast": "fp8, and 22 of 50 steps computed, the others made of the last computed one",
 }
 _IN_FLOAT8: frozenset[Preset] = frozenset({"fp8", "fast"})
 _OLDEST_WITH_FLOAT8: Capability = (8, 9)
