@@ -18,6 +18,7 @@ environment (a flag wins):
   WAN_MANIFEST, WAN_OUTPUT     --manifest and --output (default: manifests/all.jsonl, results)
   WAN_MODEL, WAN_MODEL_DIR     --model and --model-dir: the checkpoint and its files (default: models/Wan2.1-T2V-14B)
   WAN_RANKS_PER_GPU            --ranks-per-gpu (default: 2)
+  WAN_PRESET                   --preset: plain, fused, fp8 or fast (default: fused)
   WAN_NUM_RANKS                ranks on this machine in all (default: as many as its GPUs take, 2 without a GPU)
   WAN_MAX_RESTARTS             restarts of all ranks after a supervisor died (default: 3)
   WAN_TMUX_SOCKET              another tmux server than the user's own: its name, as for tmux -L

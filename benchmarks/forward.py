@@ -1,67 +1,54 @@
-"""Seconds a forward of the DiT at the true 14B shapes, 832x480, 81 frames, with other kernels, beside plain DiffSynth.
+"""Seconds a forward of the DiT at the true 14B shapes, 832x480, 81 frames, by the presets, beside plain DiffSynth.
 
-usage: python benchmarks/forward.py [names of variants, default all]
+usage: python -m benchmarks.forward [names of variants, default all]
 
-Random weights: speed and memory do not depend on the values. Each variant starts from the same weights and inputs; its
-distance is the relative L2 difference of its output to plain DiffSynth's. One GPU, 60 GiB; FlashAttention 3 from the
-package fa3-fwd. `python benchmarks/forward.py again`, in a second process, shows what the compile cache saves, and
-`profile` where the time of a forward goes. Results and what follows from them: benchmarks/RESULTS.md.
+`fused` and `fp8` are the presets of a run, by its own code; the others are parts of them, or in none. Random weights:
+speed and memory do not depend on the values. Each variant starts from the same weights and inputs; its distance is the
+relative L2 difference of its output to plain DiffSynth's. One GPU, 60 GiB; FlashAttention 3 from the package fa3-fwd.
+`python -m benchmarks.forward again`, in a second process, shows what the compile cache saves, and `profile` where the
+time of a forward goes. Results and what follows from them: benchmarks/RESULTS.md.
 """
 
 import math
-import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 STARTED = time.perf_counter()
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp/wan-inductor")
 
 import torch  # noqa: E402 - the clock stands before what takes long
 from accelerate import init_empty_weights  # noqa: E402
 from diffsynth.models import wan_video_dit  # noqa: E402
 from diffsynth.pipelines.wan_video import WanVideoPipeline, model_fn_wan_video  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+
+from wan_ddp.presets import Attention  # noqa: E402
+from wan_ddp.wan.float8 import FP8, FP8_MAX, Float8Linear, rows_to_fp8  # noqa: E402
+from wan_ddp.wan.kernels import (  # noqa: E402
+    cudnn,
+    flash_attention_3_function,
+    in_heads,
+    kernel_of,
+    only,
+    sdpa,
+    use_kernel,
+)
+from wan_ddp.wan.presets import prepare_weights, speed_up  # noqa: E402
 
 DEVICE = "cuda:0"
 TOKENS, HEADS, WIDTH = 21 * 30 * 52, 40, 128
 DIT = {"dim": 5120, "ffn_dim": 13824, "freq_dim": 256, "text_dim": 4096, "in_dim": 16, "out_dim": 16}
 DIT |= {"num_heads": 40, "num_layers": 40, "patch_size": [1, 2, 2], "eps": 1e-6, "has_image_input": False}
-ORIGINAL = wan_video_dit.flash_attention, wan_video_dit.rope_apply
-FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
-
-# (batch, tokens, heads * width) three times, and the number of heads, as DiffSynth's `flash_attention`.
-Attention = Callable[..., torch.Tensor]
+FA3 = flash_attention_3_function()
+FLASH3: Any = kernel_of("flash3") if FA3 else None
 
 
-def fa3() -> Any:
-    """https://arxiv.org/abs/2407.08608; None where it is not installed."""
-    names = ("fa3_fwd_interface", "flash_attn_interface")
-    found = next((name for name in names if find_spec(name)), None)
-    return import_module(found).flash_attn_func if found else None
-
-
-def in_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
-    return x.unflatten(-1, (num_heads, -1))
-
-
-def only(result: Any) -> torch.Tensor:
-    return result[0] if isinstance(result, tuple) else result
-
-
-def flash_attention_3(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
-    return only(FA3(*(in_heads(x, num_heads) for x in (q, k, v)))).flatten(-2)
-
-
-def flash_attention_3_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
+def flash_attention_3_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
     """Self-attention in float8, scaled a head; cross-attention is too short to gain."""
     if q.shape != k.shape:
-        return flash_attention_3(q, k, v, num_heads)
+        return FLASH3(q, k, v, num_heads)
     scaled, scales = zip(*(heads_to_fp8(in_heads(x, num_heads)) for x in (q, k, v)), strict=True)
     return only(FA3(*scaled, **descales(scales))).to(q.dtype).flatten(-2)
 
@@ -74,69 +61,6 @@ def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def descales(scales: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
     return dict(zip(("q_descale", "k_descale", "v_descale"), scales, strict=True))
-
-
-def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
-    q, k, v = (in_heads(x, num_heads).transpose(1, 2) for x in (q, k, v))
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
-
-
-def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int, **_: Any) -> torch.Tensor:
-    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        return sdpa(q, k, v, num_heads)
-
-
-def real_frequencies(frequencies: torch.Tensor) -> torch.Tensor:
-    """(positions, n) complex to (positions, 2n) float32: cosine and sine of each angle, side by side."""
-    return torch.view_as_real(frequencies).flatten(-2).float().to(DEVICE)
-
-
-def real_rope_apply(x: torch.Tensor, frequencies: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """DiffSynth's `rope_apply` in real float32, which compiles; its complex128 does not."""
-    pairs = x.unflatten(-1, (num_heads, -1, 2)).float()
-    cos, sin = frequencies.unflatten(-1, (-1, 2)).unbind(-1)
-    real, imaginary = pairs.unbind(-1)
-    turned = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)
-    return turned.flatten(-3).to(x.dtype)
-
-
-class Float8Linear(nn.Module):
-    """(out, in) float8 weights with a float32 scale a row; the inputs are scaled a token at every call.
-
-    Plain tensors, no subclass, so that processes can share them as they are.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        scaled, scale = rows_to_fp8(linear.weight.detach())
-        self.register_buffer("weight", scaled)
-        self.register_buffer("scale", scale.T.contiguous())
-        self.register_buffer("bias", linear.bias.detach())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scaled, scale = rows_to_fp8(x.reshape(-1, x.shape[-1]))
-        return self.product(scaled, scale, self.scale).reshape(*x.shape[:-1], -1)
-
-    def product(self, x: torch.Tensor, scale: torch.Tensor, own_scale: torch.Tensor) -> torch.Tensor:
-        more = {"bias": self.bias, "out_dtype": torch.bfloat16, "use_fast_accum": True}
-        return torch._scaled_mm(x, self.weight.T, scale, own_scale, **more)
-
-
-def rows_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, columns) in float8, and what each row of it is to be multiplied by, (rows, 1) float32."""
-    scale = (x.abs().amax(dim=1, keepdim=True).float() / FP8_MAX).clamp(min=1e-12)
-    return (x.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
-
-
-def to_float8(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, Float8Linear(child))
-        else:
-            to_float8(child)
-
-
-FA3 = fa3()
 
 
 def say(*words: object) -> None:
@@ -181,6 +105,8 @@ class Bench:
     def __init__(self) -> None:
         self.dit = make_dit()
         self.frequencies = self.dit.freqs
+        self.pipe = WanVideoPipeline(device=DEVICE, torch_dtype=torch.bfloat16)
+        self.pipe.dit = self.dit
         self.inputs = inputs()
         self.plain: torch.Tensor | None = None
 
@@ -190,24 +116,13 @@ class Bench:
         return out
 
     def reset(self) -> None:
-        wan_video_dit.flash_attention, wan_video_dit.rope_apply = ORIGINAL
+        """As DiffSynth comes, but for weights that are in float8."""
+        use_kernel(self.dit, wan_video_dit.flash_attention)
         self.dit.freqs = self.frequencies
         torch.compiler.reset()
         for block in self.dit.blocks:
             block._compiled_call_impl = None
         torch.cuda.empty_cache()
-
-    def use(self, kernel: Any) -> None:
-        wan_video_dit.flash_attention = kernel
-
-    def use_real_rope(self) -> None:
-        wan_video_dit.rope_apply = real_rope_apply
-        self.dit.freqs = tuple(real_frequencies(each) for each in self.frequencies)
-
-    def compile(self) -> None:
-        pipe = WanVideoPipeline(device=DEVICE, torch_dtype=torch.bfloat16)
-        pipe.dit = self.dit
-        pipe.compile_pipeline(dynamic=False)
 
     def measure(self, name: str) -> None:
         torch.cuda.reset_peak_memory_stats()
@@ -229,7 +144,7 @@ def kernels_alone() -> None:
     calls: dict[str, Callable[[], Any]] = {"sdpa": lambda: sdpa(q, k, v, HEADS), "cudnn": lambda: cudnn(q, k, v, HEADS)}
     if FA3:
         scaled, scales = zip(*(heads_to_fp8(in_heads(x, HEADS)) for x in (q, k, v)), strict=True)
-        calls["flash attention 3"] = lambda: flash_attention_3(q, k, v, HEADS)
+        calls["flash attention 3"] = lambda: FLASH3(q, k, v, HEADS)
         calls["flash attention 3, float8, scaled before"] = lambda: FA3(*scaled, **descales(scales))
     for name, call in calls.items():
         show_rate(f"attention, {name}", call, 4 * TOKENS**2 * HEADS * WIDTH)
@@ -244,8 +159,8 @@ def linear_alone(width_in: int, width_out: int) -> None:
     small, scale = rows_to_fp8(x)
     calls: dict[str, Callable[[], Any]] = {
         "bfloat16": lambda: linear(x),
-        "float8, scaled a row": lambda: eight.product(small, scale, eight.scale),
-        "float8, scaled in all": lambda: eight.product(small, one, one),
+        "float8, scaled a row": lambda: eight.product(small, scale, eight.scale, torch.bfloat16),
+        "float8, scaled in all": lambda: eight.product(small, one, one, torch.bfloat16),
     }
     for name, call in calls.items():
         show_rate(f"linear {width_in} to {width_out}, {name}", call, 2 * TOKENS * width_in * width_out)
@@ -262,28 +177,27 @@ def plain(bench: Bench) -> None:
 
 
 def attention_alone(bench: Bench) -> None:
-    bench.use(flash_attention_3)
+    use_kernel(bench.dit, FLASH3)
 
 
-def fused(bench: Bench, kernel: Attention = flash_attention_3) -> None:
-    bench.use(kernel)
-    bench.use_real_rope()
-    bench.compile()
+def fused(bench: Bench, attention: Attention = "flash3") -> None:
+    speed_up(bench.pipe, "fused", attention, DEVICE)
 
 
 def fused_cudnn(bench: Bench) -> None:
-    fused(bench, cudnn)
+    fused(bench, "cudnn")
 
 
-def fp8(bench: Bench, kernel: Attention = flash_attention_3) -> None:
+def fp8(bench: Bench) -> None:
     """The linear layers of the blocks; once done, the bfloat16 weights are gone."""
-    fused(bench, kernel)
-    for block in bench.dit.blocks:
-        to_float8(block)
+    prepare_weights(bench.pipe, "fp8")
+    speed_up(bench.pipe, "fp8", "flash3", DEVICE)
 
 
 def fp8_attention(bench: Bench) -> None:
-    fp8(bench, flash_attention_3_fp8)
+    """In no preset: see the results."""
+    fp8(bench)
+    use_kernel(bench.dit, flash_attention_3_fp8)
 
 
 VARIANTS: dict[str, Callable[[Bench], None]] = {

@@ -100,7 +100,7 @@ def make_clip(job: Job, seed: int = 0) -> np.ndarray:
 def load(found: Checkpoint, *jobs: Job, device: str = "cpu", **options: Any) -> Generator:
     offload = options.get("offload")
     embeddings = encode_prompts(found, prompts_of(jobs or (JOB, OTHER)), device=device, offload=offload)
-    return Generator.load(found, embeddings, device=device, **options)
+    return Generator.load(found, embeddings, device=device, **{"preset": "plain"} | options)
 
 
 def frames_of(generator: Generator, job: Job, clip: np.ndarray | None, control: Control = "as-is") -> np.ndarray:

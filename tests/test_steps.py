@@ -140,6 +140,21 @@ def test_every_so_many_steps_are_saved_but_not_the_last(path: Path) -> None:
     assert run_steps(steps_of(path, every=60), 0, 50) == []
 
 
+def test_where_not_every_step_has_a_state_the_next_one_that_has_is_saved(path: Path) -> None:
+    kept, saved = steps_of(path), []
+    kept.begin(4)
+    for step in (4, 7, 10, 13, 19, 22, 25, 28, 48, 50):
+        if kept.is_due(step, 50):
+            saved.append(step)
+            kept.keep(step, 50, lambda: b"state")
+    assert saved == [10, 22, 48]
+
+
+def test_a_state_that_could_not_be_saved_is_not_tried_again_at_every_step(path: Path) -> None:
+    path.mkdir()
+    assert run_steps(steps_of(path), 0, 35) == [10, 20, 30]
+
+
 def test_an_attempt_goes_on_with_what_was_saved_and_says_where_it_did(path: Path) -> None:
     first = steps_of(path)
     assert (first.state, first.resumed_from) == (None, ())

@@ -308,7 +308,7 @@ def test_a_task_for_which_no_worker_starts_with_offload_is_given_up_and_the_rank
     failure = rank.finding(0, "fail:out_of_memory").failure
     assert failure is not None
     assert failure.kind == "out_of_memory"
-    assert "no worker starts with CPU offload (worker_died)" in failure.error
+    assert "no worker starts alone on the GPU (worker_died)" in failure.error
 
 
 def test_a_gpu_that_fails_while_a_worker_loads_alone_is_not_held_against_the_task(rank: Rank, tmp_path: Path) -> None:

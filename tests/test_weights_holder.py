@@ -164,7 +164,7 @@ def test_a_worker_ends_at_once_when_its_weights_are_gone(rank: "subprocess.Popen
 
 @pytest.mark.parametrize(("name", "mechanism"), [("tiny", "v2v"), ("tiny-vace", "vace")])
 def test_shared_weights_change_no_pixel(tmp_path: Path, name: str, mechanism: pipelines.Mechanism) -> None:
-    from wan_ddp.wan.loading import load_models
+    from wan_ddp.wan.models import attach_models, load_models
     from wan_ddp.wan.pipeline import Generator
     from wan_ddp.wan.prompts import encode_prompts, prompts_of
     from wan_ddp.wan.random_checkpoint import make_checkpoint
@@ -180,7 +180,8 @@ def test_shared_weights_change_no_pixel(tmp_path: Path, name: str, mechanism: pi
         ours, theirs = multiprocessing.Pipe()
         giver = threading.Thread(target=packed.give, args=(theirs,))
         giver.start()
-        generator = Generator.attach(found, embeddings, ours, device="cpu")
+        pipe = attach_models(found, ours, device="cpu")
+        generator = Generator(pipe, embeddings, device="cpu", tiled=True)
         giver.join()
         np.testing.assert_array_equal(pipelines.frames_of(generator, job, clip), expected)
         with torch.no_grad():  # who writes to them spoils its own copy

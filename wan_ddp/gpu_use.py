@@ -1,4 +1,4 @@
-"""How busy a rank's GPU is, asked of NVML, the driver's library: no CUDA, which a supervisor does not start."""
+"""What a rank's GPU is, and how busy, asked of NVML, the driver's library: no CUDA, which a supervisor never starts."""
 
 import logging
 import threading
@@ -68,6 +68,21 @@ def find_gpu(nvml: ModuleType, device: str, environ: Mapping[str, str]) -> Any |
         return nvml.nvmlDeviceGetHandleByUUID(name)
     gpus = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
     return next((gpu for gpu in gpus if name and nvml.nvmlDeviceGetUUID(gpu).startswith(name)), None)
+
+
+def compute_capability(device: str, environ: Mapping[str, str]) -> tuple[int, int] | None:
+    """Of `cuda:<index>`, such as (9, 0); None where NVML does not tell."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = find_gpu(pynvml, device, environ)
+        return None if handle is None else tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    except pynvml.NVMLError as error:
+        log.info("%s: its compute capability is not known: %s", device, error)
+        return None
 
 
 def sample(nvml: ModuleType, handle: Any) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """Everything that can be checked before a GPU is touched. What cannot be used raises UnusableError: exit code 2."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from wan_ddp.digests import REMEMBERED, ReferenceDigests
 from wan_ddp.errors import EXIT_COMPLETE, MachineError, ModelError
+from wan_ddp.gpu_use import compute_capability
 from wan_ddp.job import Conditions, Job
 from wan_ddp.outputs import Outputs
+from wan_ddp.presets import attention_refusal, is_installed, refusal
 from wan_ddp.rank import Rank, device
 from wan_ddp.settings import TINY_MODEL, Settings
 from wan_ddp.speeds import read_speeds
@@ -50,6 +53,7 @@ def check(settings: Settings, jobs: Sequence[Job], rank: Rank) -> Ready:
         print(f"{checkpoint.name} has random weights here: the videos will be noise", file=sys.stderr)
     num_gpus = count_gpus()
     where = device(rank, num_gpus)
+    refuse_preset(settings, num_gpus)
     outputs = Outputs(settings.output)
     outputs.check_usable()
     if rank.rank == 0:  # it takes a look at every name, and one look does for all ranks
@@ -130,6 +134,20 @@ def count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def refuse_preset(settings: Settings, num_gpus: int) -> None:
+    """Raises MachineError if a GPU of this machine, or its CPU where there is none, cannot do what is asked for.
+
+    A GPU that nobody knows is let pass: its worker says it.
+    """
+    for where in [f"cuda:{index}" for index in range(num_gpus)] or ["cpu"]:
+        capability = compute_capability(where, os.environ)
+        if where != "cpu" and capability is None:
+            continue
+        why = refusal(settings.preset, capability)
+        if why or (why := attention_refusal(settings.attention, capability, is_installed)):
+            raise MachineError(f"{where}: {why}")
 
 
 def show_num_ranks(settings: Settings, ready: Ready) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import SETTING_FIELDS, Conditions, Control, Job, Mechanism, Sampling, ShortReference
 from wan_ddp.manifest import ALLOWED, check_defaults
+from wan_ddp.presets import MEANINGS, Attention, Preset, can_offload, described
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_MODEL = "Wan2.1-T2V-14B"
@@ -45,6 +46,8 @@ class Settings:
     short_reference: ShortReference = "refuse"
     control: Control = "as-is"
     tiled: bool = True
+    preset: Preset = "fused"
+    attention: Attention = "auto"
     vram_limit: float | None = None
     cpu_offload: bool = False
     own_weights: bool | None = None
@@ -77,6 +80,7 @@ class Settings:
             short_reference=self.short_reference,
             control=self.control,
             tiled=self.tiled,
+            preset=described(self.preset, self.attention),
             lora=None if None in dict(digests) else tuple(f"{content} x {alpha:g}" for content, alpha in digests),
             model=model_identity,
         )
@@ -89,10 +93,10 @@ examples:
   two ranks on each of four GPUs:         torchrun --nproc_per_node=8 generate.py --manifest M --output DIR
   everything around it as well:           bash launch.sh --manifest M --output DIR
 
-environment: WAN_MANIFEST, WAN_OUTPUT, WAN_MODEL, WAN_MODEL_DIR and WAN_RANKS_PER_GPU stand for the flags of those
-names; a flag wins, and so does --demo. exit codes: 0 every video is there and verified; 1 finished, but some are
-missing or failed; 2 the command, manifest, model or machine is not usable; 143 and 130 stopped by SIGTERM and Ctrl-C:
-run it again.
+environment: WAN_MANIFEST, WAN_OUTPUT, WAN_MODEL, WAN_MODEL_DIR, WAN_PRESET and WAN_RANKS_PER_GPU stand for the flags
+of those names; a flag wins, and so does --demo. exit codes: 0 every video is there and verified; 1 finished, but
+some are missing or failed; 2 the command, manifest, model or machine is not usable; 143 and 130 stopped by SIGTERM and
+Ctrl-C: run it again.
 """
 
 
@@ -107,6 +111,7 @@ def from_flags(arguments: dict[str, Any], environ: Mapping[str, str]) -> Setting
     arguments["lora"] = tuple(arguments["lora"])
     job_defaults = take_job_settings(arguments)
     _fill_in(arguments, environ)
+    _check_preset(arguments)
     return Settings(**arguments, job_defaults=job_defaults, run_id=environ.get("WAN_RUN_ID"))
 
 
@@ -138,8 +143,24 @@ def _fill_in(arguments: dict[str, Any], environ: Mapping[str, str]) -> None:
         # WAN_MODEL_DIR is where the real checkpoint lies or will: no place for a stand-in.
         arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / TINY_MODEL
     fill("model_dir", "WAN_MODEL_DIR", Path, ROOT / "models" / arguments["model"])
+    fill("preset", "WAN_PRESET", _preset, Settings.preset)
     fill("ranks_per_gpu", "WAN_RANKS_PER_GPU", _positive, Settings.ranks_per_gpu)
     fill("world_size", "WORLD_SIZE", _positive, Settings.world_size)
+
+
+def _check_preset(arguments: Mapping[str, Any]) -> None:
+    """Raises UnusableError for what does not go together."""
+    preset, attention = arguments["preset"], arguments["attention"]
+    if preset == "plain" and attention != "auto":
+        raise UnusableError(
+            f"settings: --attention {attention} does not go with --preset plain, which is DiffSynth as it comes; "
+            "leave one of them out"
+        )
+    if not can_offload(preset) and (arguments["cpu_offload"] or arguments["vram_limit"] is not None):
+        raise UnusableError(
+            f"settings: --preset {preset} keeps its weights on the GPU, where they take half the memory; leave out "
+            "--cpu-offload and --vram-limit, or use --preset fused"
+        )
 
 
 def _from_environ(environ: Mapping[str, str], name: str, convert: Callable[[str], _T], default: _T) -> _T:
@@ -307,6 +328,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="add a LoRA to the model's weights, ALPHA times (default: 1); may be given several times. With one that "
         "was distilled for few steps: --steps 4 --cfg-scale 1",
     )
+    group.add_argument(
+        "--preset",
+        type=_preset,
+        metavar="NAME",
+        help="; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
+        + f" (default: {Settings.preset}); see docs/presets.md",
+    )
+    group.add_argument(
+        "--attention",
+        choices=get_args(Attention),
+        default=Settings.attention,
+        help="the attention kernel of a preset other than plain; sage is not exact (default: %(default)s, the fastest "
+        "exact one that is installed and fits the GPU)",
+    )
     group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
 
 
@@ -396,6 +431,13 @@ def _not_empty(text: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(_not_empty(text))
+
+
+def _preset(text: str) -> Preset:
+    for preset in MEANINGS:
+        if text == preset:
+            return preset
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not one of {', '.join(MEANINGS)}")
 
 
 def _lora(text: str) -> Lora:

@@ -90,6 +90,8 @@ class KeptSteps:
         self._every = every
         self._found = load_steps(path, fingerprint)
         self._on_disk: int | None = None
+        self._last = 0
+        """The last step at which it was time to save, or at which the attempt began."""
         self.resumed_from: tuple[int, ...] = ()
 
     @property
@@ -99,14 +101,17 @@ class KeptSteps:
 
     def begin(self, step: int) -> None:
         """The generator begins after so many steps: 0 if it could not use the state."""
-        self._on_disk = step
+        self._on_disk = self._last = step
         if self._found and step > 0:
             self.resumed_from = (*self._found.header.resumed_from, step)
         self._found = None  # 4 MB and more, not needed any longer
 
     def is_due(self, step: int, num_steps: int) -> bool:
-        """Whether it is time to save. After the last step it is not: all that is left is the decoding."""
-        return step % self._every == 0 and step < num_steps and self.is_new(step)
+        """Whether it is time to save: at every so many steps, or at the first one after that which has a state.
+
+        After the last step it is not: all that is left is the decoding.
+        """
+        return step // self._every > self._last // self._every and step < num_steps and self.is_new(step)
 
     def is_new(self, step: int) -> bool:
         """Whether this step's state is not what lies on the disk already."""
@@ -114,6 +119,7 @@ class KeptSteps:
 
     def keep(self, step: int, num_steps: int, save: Callable[[], bytes]) -> None:
         """Save the state after `step` steps, which `save` gives. What `save` raises is passed on."""
+        self._last = step  # also where it fails: the next time is as soon
         header = Header(self._fingerprint, step, num_steps, self.resumed_from)
         saved = SavedSteps(header, save())
         try:

@@ -195,7 +195,7 @@ class Supervisor:
             self._load(taken.task.job, alone=alone)
         except WorkerLostError as lost:
             if alone and lost.kind != "gpu":  # plain workers do start: this task alone asks for more than there is
-                return Failed("out_of_memory", f"no worker starts with CPU offload ({lost.kind}): {lost}")
+                return Failed("out_of_memory", f"no worker starts alone on the GPU ({lost.kind}): {lost}")
             raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
         return self._order(taken)
 

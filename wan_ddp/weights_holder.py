@@ -28,6 +28,7 @@ from wan_ddp import __version__
 from wan_ddp.errors import EXIT_WEIGHTS_LOST, JobError, MachineError
 from wan_ddp.gpu_share import gpu_name, lock_folder, machine_lock
 from wan_ddp.logs import start_logging
+from wan_ddp.presets import Preset
 from wan_ddp.settings import Lora
 from wan_ddp.wan.checkpoint import Checkpoint
 
@@ -47,20 +48,22 @@ class Weights:
     checkpoint: Checkpoint
     device: str
     lora: tuple[Lora, ...] = ()
+    preset: Preset = "plain"
 
     def load_and_pack(self) -> "PackedWeights":
         """Raises JobError, and whatever damaged files lead to."""
-        from wan_ddp.wan.loading import load_models
+        from wan_ddp.wan.models import load_models
         from wan_ddp.wan.shared_weights import PackedWeights
 
         loras = [(lora.path, lora.alpha) for lora in self.lora]
         with machine_lock("load"):  # beside another model this one may not fit, on the GPU or on its way there
-            return PackedWeights(load_models(self.checkpoint, device=self.device, loras=loras), device=self.device)
+            pipe = load_models(self.checkpoint, device=self.device, loras=loras, preset=self.preset)
+            return PackedWeights(pipe, device=self.device)
 
     def socket_name(self, environ: Mapping[str, str]) -> str:
         """The same for every process that wants the same weights on the same GPU."""
         loras = [(lora.path.resolve(), lora.path.stat().st_mtime_ns, lora.alpha) for lora in self.lora]
-        parts = repr((__version__, self.checkpoint.identity, self.checkpoint.dit, self.device, loras))
+        parts = repr((__version__, self.checkpoint.identity, self.checkpoint.dit, self.device, self.preset, loras))
         return f"{gpu_name(self.device, environ)}.{hashlib.sha256(parts.encode()).hexdigest()[:16]}.weights"
 
 

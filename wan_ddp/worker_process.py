@@ -19,6 +19,7 @@ from wan_ddp.gpu_share import machine_lock, turn_of
 from wan_ddp.job import Job
 from wan_ddp.logs import start_logging
 from wan_ddp.outputs import Outputs
+from wan_ddp.presets import can_offload
 from wan_ddp.process import die_with_parent
 from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
@@ -49,7 +50,7 @@ class WorkerSpec:
         wants_own = self.device == "cpu" if settings.own_weights is None else settings.own_weights
         if wants_own or self.offload or settings.cpu_offload or settings.vram_limit is not None:
             return None
-        return Weights(self.checkpoint, self.device, settings.lora)
+        return Weights(self.checkpoint, self.device, settings.lora, settings.preset)
 
 
 class Workers:
@@ -194,13 +195,18 @@ def load_generator(spec: WorkerSpec) -> tuple[Generator, Mapping[str, Any]]:
     from wan_ddp.wan.about import describe
     from wan_ddp.wan.kept import KeptTensors
     from wan_ddp.wan.loading import Offload
+    from wan_ddp.wan.models import attach_models, load_models
     from wan_ddp.wan.pipeline import Generator as WanGenerator
+    from wan_ddp.wan.presets import check_device
     from wan_ddp.wan.prompts import KeptPrompts, obtain_prompts, prompts_of
     from wan_ddp.wan.units import KeptLatents, ReferenceLatents
 
     settings, checkpoint, device = spec.settings, spec.checkpoint, spec.device
+    check_device(settings.preset, settings.attention, device)
     # A limit that is always exceeded: the DiT is nearly all there is, so keeping whole models away would gain nothing.
-    how = Offload(cpu=True, vram_limit=0.0) if spec.offload else Offload(settings.cpu_offload, settings.vram_limit)
+    # A preset that cannot do so has the GPU to itself all the same, and half the weights.
+    offload = spec.offload and can_offload(settings.preset)
+    how = Offload(cpu=True, vram_limit=0.0) if offload else Offload(settings.cpu_offload, settings.vram_limit)
     clock = time.monotonic()
     prompts = prompts_of(spec.jobs)
     kept = KeptTensors(Outputs(settings.output).encoded)
@@ -210,20 +216,29 @@ def load_generator(spec: WorkerSpec) -> tuple[Generator, Mapping[str, Any]]:
     )
     encoded = time.monotonic()
     log.info("%d prompts encoded or found in %.1f s", len(prompts), encoded - clock)
-    latents = ReferenceLatents(KeptLatents(kept, checkpoint, device, tiled=settings.tiled))
-    how_to_make: dict[str, Any] = {"device": device, "tiled": settings.tiled, "latents": latents}
     if weights := spec.shared_weights():
         connection = ask(weights, os.environ)
-        generator = WanGenerator.attach(checkpoint, embeddings, connection, **how_to_make)
+        pipe = attach_models(checkpoint, connection, device=device, preset=settings.preset)
         end_with(connection)
     else:
         loras = [(lora.path, lora.alpha) for lora in settings.lora]
         with machine_lock("load"):
-            generator = WanGenerator.load(checkpoint, embeddings, offload=how, loras=loras, **how_to_make)
+            pipe = load_models(checkpoint, device=device, offload=how, loras=loras, preset=settings.preset)
+    generator = WanGenerator(
+        pipe,
+        embeddings,
+        device=device,
+        tiled=settings.tiled,
+        preset=settings.preset,
+        attention=settings.attention,
+        latents=ReferenceLatents(KeptLatents(kept, checkpoint, device, tiled=settings.tiled)),
+    )
     loaded = time.monotonic()
     log.info("%s loaded in %.1f s", checkpoint.name, loaded - encoded)
     seconds = {"encode_prompts": round(encoded - clock, 3), "load_model": round(loaded - encoded, 3)}
     about = describe(checkpoint, device) | {"loading_seconds": seconds}
+    if generator.kernels:
+        about["kernels"] = dict(generator.kernels)
     if settings.lora:
         about["lora"] = {str(lora.path.absolute()): lora.alpha for lora in settings.lora}
     return generator, about

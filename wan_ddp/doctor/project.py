@@ -17,7 +17,8 @@ from wan_ddp.outputs import Outputs
 from wan_ddp.pilot import CPU, fitting_pilot
 from wan_ddp.plan import plan
 from wan_ddp.plan_view import forecast
-from wan_ddp.preflight import conditions_of, look, num_ranks
+from wan_ddp.preflight import conditions_of, look, num_ranks, refuse_preset
+from wan_ddp.presets import MEANINGS
 from wan_ddp.progress import describe_seconds
 from wan_ddp.rank import Rank
 from wan_ddp.rank import device as device_of
@@ -56,7 +57,7 @@ def look_at_project(
     num_gpus = machine.torch.num_gpus
     num_here, ranks = find_ranks(settings, num_gpus, environ)
     tasks: list[Task] = []
-    rows = [ranks]
+    rows = [ranks, find_preset(settings, num_gpus)]
     if jobs:
         rows += [find_references(settings, jobs), read_references(settings, jobs)]
         rows += [find_abilities(model.checkpoint, jobs)] if model.checkpoint else []
@@ -90,6 +91,17 @@ def find_ranks(settings: Settings, num_gpus: int, environ: Mapping[str, str]) ->
     except MachineError as error:
         return int(asked), check_ranks(int(asked), str(error).partition("; ")[0])
     return int(asked), check_ranks(int(asked), "")
+
+
+def find_preset(settings: Settings, num_gpus: int) -> Row:
+    """Whether the GPUs can do what --preset and --attention ask for."""
+    needed = "GPUs that can do it" if num_gpus else "one that a CPU can do"
+    try:
+        refuse_preset(settings, num_gpus)
+    except MachineError as error:
+        found, _, remedy = str(error).partition("; ")
+        return Row("preset", found, needed, "fails", remedy)
+    return Row("preset", f"{settings.preset}: {MEANINGS[settings.preset]}", needed)
 
 
 def find_references(settings: Settings, jobs: Sequence[Job]) -> Row:

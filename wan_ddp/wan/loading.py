@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ from diffsynth.models import wan_video_vae
 from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 from tqdm import tqdm
 
-from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.gpu import named_gpu_errors, use_device
 from wan_ddp.wan.tiny_models import register
 
@@ -81,27 +80,6 @@ def load_pipeline(
             redirect_common_files=False,
             vram_limit=offload.vram_limit if options else None,
         )
-
-
-def load_models(
-    checkpoint: Checkpoint, *, device: str, offload: Offload | None = None, loras: Sequence[tuple[Path, float]] = ()
-) -> WanVideoPipeline:
-    """The pipeline with the checkpoint's DiT and VAE, and without its text encoder.
-
-    Each of `loras`, a file and how many times it counts, is added to the DiT's weights.
-
-    Raises:
-        OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
-    """
-    pipe = load_pipeline(model_files(checkpoint), None, device=device, offload=offload or Offload())
-    for path, alpha in loras:
-        fuse_lora(pipe, path, alpha, device=device)
-    return pipe
-
-
-def model_files(checkpoint: Checkpoint) -> list[tuple[Path, ...]]:
-    """Of the models that make a video, once its prompt is encoded."""
-    return [checkpoint.dit, (checkpoint.vae,)]
 
 
 def fuse_lora(pipe: WanVideoPipeline, path: Path, alpha: float, *, device: str) -> None:

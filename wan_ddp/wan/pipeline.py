@@ -8,7 +8,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ from diffsynth.pipelines.wan_video import WanVideoPipeline
 
 from wan_ddp.errors import JobError
 from wan_ddp.job import Control, Job
+from wan_ddp.presets import Attention, Preset
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.control import Frames, control_frames
 from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, peak_memory_bytes, start_peak_memory, synchronize
-from wan_ddp.wan.loading import Offload, load_models, model_files
+from wan_ddp.wan.loading import Offload
+from wan_ddp.wan.models import load_models
+from wan_ddp.wan.presets import speed_up
 from wan_ddp.wan.prompts import Embeddings
-from wan_ddp.wan.shared_weights import empty_pipeline, fill, take
+from wan_ddp.wan.step_cache import step_cache_of
 from wan_ddp.wan.step_state import LoopState, to_bytes
 from wan_ddp.wan.units import Reference, ReferenceLatents, install_caches
 
@@ -38,7 +40,7 @@ class Result:
     """A video and what it took.
 
     `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, turn (what the first `on_step`
-    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state saved it;
+    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state or the preset saved it;
     `reference_share`, the share of the reference in the first latent, with v2v only; `peak_memory_bytes` of this
     process' tensors on the GPU.
     """
@@ -58,13 +60,24 @@ class Generator:
         *,
         device: str,
         tiled: bool,
+        preset: Preset = "plain",
+        attention: Attention = "auto",
         latents: ReferenceLatents | None = None,
     ) -> None:
+        """`latents`: where those of references are found, and kept. The device must be one that can do the preset.
+
+        Raises:
+            OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
+        """
         self.pipe = pipe
         self.device = device
         self.tiled = tiled
+        with named_gpu_errors(device, f"preparing the preset {preset}"):
+            self.kernels = speed_up(pipe, preset, attention, device)
+        """What a record should say of how the DiT is computed."""
         self._latents = latents or ReferenceLatents()
         install_caches(pipe, embeddings, self._latents)
+        self._step_cache = step_cache_of(pipe)
         self._loop = LoopState()
         pipe.units = [*pipe.units, self._loop]
 
@@ -78,38 +91,13 @@ class Generator:
         offload: Offload | None = None,
         tiled: bool = True,
         loras: Sequence[tuple[Path, float]] = (),
+        preset: Preset = "plain",
+        attention: Attention = "auto",
         latents: ReferenceLatents | None = None,
     ) -> "Generator":
-        """Load the DiT and the VAE onto `device`: `cpu` or `cuda:<index>`. `tiled` is for the VAE.
-
-        `latents`: where those of references are found, and kept.
-
-        Raises:
-            OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
-        """
-        pipe = load_models(checkpoint, device=device, offload=offload, loras=loras)
-        return cls(pipe, embeddings, device=device, tiled=tiled, latents=latents)
-
-    @classmethod
-    def attach(
-        cls,
-        checkpoint: Checkpoint,
-        embeddings: Embeddings,
-        weights: Connection,
-        *,
-        device: str,
-        tiled: bool = True,
-        latents: ReferenceLatents | None = None,
-    ) -> "Generator":
-        """The same with the weights of the process at the other end, for as long as that lives.
-
-        Raises:
-            GpuError, EOFError, OSError: see `shared_weights.take`.
-        """
-        tensors = take(weights, device=device)
-        pipe = empty_pipeline(model_files(checkpoint), device=device)
-        fill(pipe, tensors, device=device)
-        return cls(pipe, embeddings, device=device, tiled=tiled, latents=latents)
+        """One with models of its own: see `load_models`."""
+        pipe = load_models(checkpoint, device=device, offload=offload, loras=loras, preset=preset)
+        return cls(pipe, embeddings, device=device, tiled=tiled, preset=preset, attention=attention, latents=latents)
 
     def generate(
         self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None = None, on_step: OnStep
@@ -123,7 +111,8 @@ class Generator:
             state: what `on_step` was given in an earlier attempt at the job: the steps before it are not made again,
                 and the frames are the same. One that does not fit is not used.
             on_step: called with the steps done, their number, and a function that gives the state after them, for as
-                long as the call lasts; first before any step is made. It may raise.
+                long as the call lasts; first before any step is made, and not where the next step is made of this one
+                (`step_cache`), which is more than its state holds. It may raise.
 
         Raises:
             OutOfGpuMemoryError, GpuError: see `named_gpu_errors`.
@@ -151,7 +140,7 @@ class Generator:
             )
             frames = _to_frames(video.to(self.device), job)
             clock.lap()
-        num_steps_made = job.num_inference_steps - self._loop.step
+        num_steps_made = sum(map(self._is_computed, range(self._loop.step, job.num_inference_steps)))
         measured: dict[str, Any] = {"num_forwards": num_steps_made * (1 if job.cfg_scale == 1.0 else 2)}
         if job.mechanism == "v2v":
             measured["reference_share"] = round(1 - self._loop.first_sigma, 4)
@@ -174,15 +163,21 @@ class Generator:
         on_step(step, num_steps, save)
         clock.lap()
         for timestep in self._loop.skip_steps(self.pipe):
+            if self._step_cache is not None:
+                self._step_cache.step = step
             yield timestep
             clock.wait()
             step += 1
-            if step < num_steps:
+            if step < num_steps and self._is_computed(step):
                 on_step(step, num_steps, save)
         clock.lap()
         empty_cache(self.device)  # what denoising took may be another rank's, once it is told of the last step
         if step > self._loop.step:
             on_step(step, num_steps, save)
+
+    def _is_computed(self, step: int) -> bool:
+        """Whether the step, counted from 0, takes forwards of its own."""
+        return self._step_cache is None or self._step_cache.is_computed(step)
 
     def _reference(self, job: Job, clip: Frames | None, control: Control) -> dict[str, Any]:
         """The pipeline's argument for the clip, which a digest of its pixels stands for if it was encoded before."""

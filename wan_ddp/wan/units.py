@@ -83,7 +83,7 @@ class ReferenceLatents:
             self._recent.popitem(last=False)
 
 
-class _Replacement(PipelineUnit):  # type: ignore[misc]
+class Replacement(PipelineUnit):  # type: ignore[misc]
     """A unit with the inputs and outputs of the one that it wraps."""
 
     def __init__(self, original: PipelineUnit) -> None:
@@ -98,7 +98,7 @@ class _Replacement(PipelineUnit):  # type: ignore[misc]
         self.original = original
 
 
-class CachedPrompts(_Replacement):
+class CachedPrompts(Replacement):
     """Serves embeddings made by `encode_prompts`, padded with zeros again, as DiffSynth does."""
 
     def __init__(self, original: PipelineUnit, embeddings: Mapping[str, torch.Tensor]) -> None:
@@ -111,7 +111,7 @@ class CachedPrompts(_Replacement):
         return {"context": context[None].to(pipe.device)}
 
 
-class CachedReference(_Replacement):
+class CachedReference(Replacement):
     """Serves a unit's outputs again for a clip that was encoded before.
 
     For units whose outputs depend on nothing but the clip, its size and the tiling: VACE and Fun-Control.

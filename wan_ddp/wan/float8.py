@@ -1,0 +1,53 @@
+"""Linear layers in float8: half the weights' memory, and products at up to twice the speed, on Ada, Hopper and later.
+
+Weights are scaled a row and inputs a token, each to the whole range of e4m3 (https://arxiv.org/abs/2209.05433).
+"""
+
+import torch
+from torch import nn
+
+FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
+
+
+class Float8Linear(nn.Module):
+    """(out, in) float8 weights with a float32 scale a row; the inputs are scaled a token at every call.
+
+    Plain tensors, no subclass, so that processes can share them as they are.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        scaled, scale = rows_to_fp8(linear.weight.detach())
+        self.weight: torch.Tensor
+        self.scale: torch.Tensor
+        self.bias: torch.Tensor | None
+        self.register_buffer("weight", scaled)
+        self.register_buffer("scale", scale.T.contiguous())
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scaled, scale = rows_to_fp8(x.reshape(-1, x.shape[-1]))
+        return self.product(scaled, scale, self.scale, x.dtype).reshape(*x.shape[:-1], -1)
+
+    def product(
+        self, x: torch.Tensor, scale: torch.Tensor, own_scale: torch.Tensor, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """The product of what is in float8 already; `dtype` is that of the result and the bias."""
+        return torch._scaled_mm(
+            x, self.weight.T, scale, own_scale, bias=self.bias, out_dtype=dtype, use_fast_accum=True
+        )
+
+
+def rows_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows, columns) in float8, and what each row of it is to be multiplied by, (rows, 1) float32."""
+    scale = (x.abs().amax(dim=1, keepdim=True).float() / FP8_MAX).clamp(min=1e-12)
+    return (x.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+
+
+def to_float8(module: nn.Module) -> None:
+    """Replace every linear layer inside, one after another, each of which lets its old weights go."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, Float8Linear(child))
+        else:
+            to_float8(child)

@@ -1,0 +1,150 @@
+"""The DiT's attention and rotary embedding in other kernels than DiffSynth's, each with the same mathematics.
+
+Attention takes and gives what DiffSynth's `flash_attention` does: (batch, tokens, heads * width), and how many heads.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from diffsynth.models import wan_video_dit
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from wan_ddp.presets import Attention, module_of
+
+Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+class KernelAttention(nn.Module):
+    """In the place of DiffSynth's `AttentionModule`, which holds no weights either."""
+
+    def __init__(self, num_heads: int, kernel: Kernel) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.kernel = kernel
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return self.kernel(q, k, v, self.num_heads)
+
+
+def use_kernel(model: nn.Module, kernel: Kernel) -> None:
+    """Have every attention of the model, a DiT or the VACE beside it, computed by the kernel."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, wan_video_dit.AttentionModule | KernelAttention):
+                setattr(module, name, KernelAttention(child.num_heads, kernel))
+
+
+def use_real_rope(dit: Any, device: str) -> None:
+    """Have the DiT turn queries and keys in real float32, which compiles; complex128, as it comes, does not.
+
+    https://arxiv.org/abs/2104.09864. A VACE beside it is handed the DiT's frequencies.
+    """
+    wan_video_dit.rope_apply = rope_apply
+    dit.freqs = tuple(real_frequencies(each, device) for each in dit.freqs)
+
+
+def real_frequencies(frequencies: torch.Tensor, device: str) -> torch.Tensor:
+    """(positions, n) complex to (positions, 2n) float32: cosine and sine of each angle, side by side."""
+    if not frequencies.is_complex():
+        return frequencies.to(device)
+    return torch.view_as_real(frequencies).flatten(-2).float().to(device)
+
+
+_diffsynths_rope_apply = wan_video_dit.rope_apply
+
+
+def rope_apply(x: torch.Tensor, frequencies: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """DiffSynth's own for a DiT that has its own frequencies: with the preset plain, in the same process say."""
+    if frequencies.is_complex():
+        turned: torch.Tensor = _diffsynths_rope_apply(x, frequencies, num_heads)
+        return turned
+    return real_rope_apply(x, frequencies, num_heads)
+
+
+def real_rope_apply(x: torch.Tensor, frequencies: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """`frequencies`: (tokens, 1, width), as `real_frequencies` has them."""
+    pairs = torch.unflatten(x, -1, (num_heads, -1, 2)).float()
+    cos, sin = torch.unflatten(frequencies, -1, (-1, 2)).unbind(-1)
+    real, imaginary = pairs.unbind(-1)
+    turned = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)
+    return turned.flatten(-3).to(x.dtype)
+
+
+def in_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
+    return torch.unflatten(x, -1, (num_heads, -1))
+
+
+def only(result: Any) -> torch.Tensor:
+    """The output alone: some versions give the log of the softmax' sums as well."""
+    output: torch.Tensor = result[0] if isinstance(result, tuple) else result
+    return output
+
+
+def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """torch's, which chooses a backend by itself."""
+    q, k, v = (in_heads(x, num_heads).transpose(1, 2) for x in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+
+
+def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return sdpa(q, k, v, num_heads)
+
+
+@cache  # one function object for all blocks: they share what is compiled
+def kernel_of(attention: Attention) -> Kernel:
+    """The kernel of that name, which must be installed. `auto` is no kernel."""
+    if attention == "flash3":
+        return _flash_attention_3()
+    if attention == "flash4":
+        return _flash_attention_4()
+    if attention == "sage":
+        return _sage_attention()
+    return {"sdpa": sdpa, "cudnn": cudnn}[attention]
+
+
+def flash_attention_3_function() -> Any | None:
+    """`flash_attn_func` of FlashAttention 3 (https://arxiv.org/abs/2407.08608); None where it is not installed."""
+    name = module_of("flash3")
+    return import_module(name).flash_attn_func if name else None
+
+
+def _flash_attention_3() -> Kernel:
+    function = flash_attention_3_function()
+    assert function is not None, "checked before"
+
+    def flash_attention_3(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+        return only(function(*(in_heads(x, num_heads) for x in (q, k, v)))).flatten(-2)
+
+    return flash_attention_3
+
+
+def _flash_attention_4() -> Kernel:
+    """https://github.com/Dao-AILab/flash-attention/tree/main/flash_attn/cute; it compiles itself, not through torch."""
+    function = import_module("flash_attn.cute").flash_attn_func
+
+    def flash_attention_4(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+        return only(function(*(in_heads(x, num_heads) for x in (q, k, v)))).flatten(-2)
+
+    return _not_compiled(flash_attention_4)
+
+
+def _sage_attention() -> Kernel:
+    """https://arxiv.org/abs/2411.10958: queries and keys in int8."""
+    function = import_module("sageattention").sageattn
+
+    def sage_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+        q, k, v = (in_heads(x, num_heads).transpose(1, 2) for x in (q, k, v))
+        return only(function(q, k, v)).transpose(1, 2).flatten(-2)
+
+    return _not_compiled(sage_attention)
+
+
+def _not_compiled(kernel: Kernel) -> Kernel:
+    """What surrounds it in a block is compiled in two parts."""
+    disable: Callable[[Kernel], Kernel] = torch.compiler.disable
+    return disable(kernel)
