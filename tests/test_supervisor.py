@@ -43,7 +43,7 @@ class Rank:
         self.outputs = Outputs(folder / "out")
         self.outputs.root.mkdir()
         self.heart = Heartbeat(folder / "state", RankState("run", 0, 0, 0, os.getpid()))
-        self.workers = StandIn(folder / "journal")
+        self.workers = StandIn(folder / "journal", self.outputs.root)
         self.signals = Signals()
 
     def work(
@@ -57,7 +57,7 @@ class Rank:
         **patience: float,
     ) -> None:
         """Do a task for each prompt; the tasks' seeds count from 0, those of another rank's shard from 100."""
-        self.workers = StandIn(self.folder / "journal", loads)
+        self.workers = StandIn(self.folder / "journal", self.outputs.root, loads)
         shards = [
             [self.task(seed, prompt) for seed, prompt in enumerate(prompts)],
             [self.task(100 + seed, prompt) for seed, prompt in enumerate(others)],
@@ -201,7 +201,7 @@ def test_a_task_that_failed_is_tried_again_after_the_others(rank: Rank) -> None:
     assert rank.orders == [0, 1, 2, 0]
     assert rank.counts == (3, 0)
     assert rank.history(0, "die publish") == ("worker_died", "done")
-    assert rank.finding(0, "die publish").state == "missing"  # no failure was written down
+    assert rank.finding(0, "die publish").state == "verified"
 
 
 def test_a_task_that_kills_every_worker_is_given_up_after_so_many_attempts(rank: Rank) -> None:
@@ -651,11 +651,11 @@ def test_a_worker_that_will_not_stop_is_killed_after_the_grace(rank: Rank) -> No
 def test_a_failure_that_cannot_be_written_down_is_logged_and_the_work_goes_on(
     rank: Rank, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (rank.outputs.root / make_job().category).write_text("a file where the folder should be")
+    rank.outputs.failure(make_job(seed=0)).mkdir(parents=True)  # a folder where the file should be
     with caplog.at_level(logging.ERROR):
         rank.work("fail:error", "publish")
     assert rank.counts == (1, 1)
-    assert "the failure could not be written down: Not a directory" in caplog.text
+    assert "the failure could not be written down: Is a directory" in caplog.text
 
 
 def test_a_worker_that_somebody_stops_alone_costs_no_attempt(rank: Rank) -> None:
@@ -690,7 +690,7 @@ def test_a_worker_that_not_even_sigkill_ends_ends_its_rank_and_is_charged_to_its
 
 
 def test_an_order_to_a_dead_worker_is_answered_by_its_death(rank: Rank) -> None:
-    rank.workers = StandIn(rank.folder / "journal", ["die"])
+    rank.workers = StandIn(rank.folder / "journal", rank.outputs.root, ["die"])
     worker = WorkerHandle(lambda connection: rank.workers.start(connection, jobs=[], offload=False))
     with pytest.raises(WorkerLostError):
         worker.receive(30)

@@ -105,8 +105,8 @@ class KeptSteps:
         self._found = None  # 4 MB and more, not needed any longer
 
     def is_due(self, step: int, num_steps: int) -> bool:
-        """Whether it is time to save. After the last step it is not: all that is left is the decoding."""
-        return step % self._every == 0 and step < num_steps and self.is_new(step)
+        """Whether it is time to save. After the last step it is: the video may yet be lost before it is published."""
+        return (step % self._every == 0 or step == num_steps) and self.is_new(step)
 
     def is_new(self, step: int) -> bool:
         """Whether this step's state is not what lies on the disk already."""
