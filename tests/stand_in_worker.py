@@ -113,6 +113,8 @@ def _act(action: str, stand_in: StandIn, connection: Connection, order: Order | 
         time.sleep(float(detail))
     elif verb == "ignore_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif verb == "note_videos":
+        stand_in.note("videos", len(list(stand_in.output.glob("*/*/*.mp4"))))
     elif verb == "start_child":
         child = subprocess.Popen(["sleep", "600"])
         stand_in.note("child", own_token(child.pid))

@@ -122,6 +122,8 @@ class Bench:
         self.inspector = Inspector()
         self.said: list[Message | Outcome] = []
         self.on_message: Callable[[Message | Outcome], object] = bool
+        self.loses = False
+        """Whether the supervisor dies with what it is handed."""
 
     def task(self, **changes: Any) -> Task:
         job = make_job(**{"num_inference_steps": NUM_STEPS} | changes)
@@ -162,7 +164,9 @@ class Bench:
 
     def _say(self, message: Message) -> None:
         said: Message | Outcome = message
-        if isinstance(message, Made):
+        if isinstance(message, Made) and self.loses:
+            message.frames.close()
+        elif isinstance(message, Made):
             said = publish(self.outputs, self.order.task.job, message, self.order.claim.stands)
         self.said.append(said)
         self.on_message(said)
@@ -377,6 +381,17 @@ def test_a_worker_that_died_costs_the_steps_since_the_last_that_was_saved(bench:
     assert bench.files() == ["seed_42_prompt_0.json", "seed_42_prompt_0.mp4"]
 
 
+def test_a_video_that_is_lost_before_it_is_published_costs_no_step(bench: Bench) -> None:
+    bench.loses = True
+    bench.work(checkpoint_every=4)
+    assert bench.saved is not None
+    assert bench.saved.header.step == NUM_STEPS
+    bench.loses = False
+    assert bench.work(checkpoint_every=4) == [Published()]
+    assert bench.generator.made == [1, 2, 3, 4, 5, 6]
+    assert bench.record()["resumed_from"] == [NUM_STEPS]
+
+
 def test_the_record_lists_every_step_at_which_the_video_was_taken_up(bench: Bench) -> None:
     bench.leave_state(3, 1)
     bench.generator.at = {5: raising(GpuError("lost"))}
@@ -444,7 +459,7 @@ def test_a_claim_that_cannot_be_seen_costs_no_steps_and_publishes_nothing(bench:
     assert "Stale file handle" in failed.error
     assert bench.state() == "missing"
     assert bench.saved is not None
-    assert bench.saved.header.step == 4
+    assert bench.saved.header.step == NUM_STEPS
 
 
 def test_an_order_travels_to_another_process(bench: Bench) -> None:

@@ -368,7 +368,7 @@ class Supervisor:
             self.gpu.take_whole() if alone else self.gpu.join()
         prompts = {job.prompt}
         jobs = {_texts(job): job}  # one for all that ask for the same texts
-        for task in self.backlog.ahead():
+        for task in self._ahead():
             if task.job.prompt in prompts or len(prompts) < _MAX_PROMPTS:
                 prompts.add(task.job.prompt)
                 jobs.setdefault(_texts(task.job), task.job)
