@@ -136,8 +136,8 @@ class Order:
 class Worker:
     """Makes one video after another with the parts that it is handed.
 
-    A signal ends it at once while it reads a reference, after the step in hand while it generates, and when a video with
-    all its steps is handed over: what has been computed is on the disk then, or in the supervisor's hands.
+    A signal ends it at once while it reads a reference, after the step in hand while it generates, and with the handing
+    over of a video that has all its steps: what has been computed is on the disk then, or in the supervisor's hands.
     """
 
     run_id: str
