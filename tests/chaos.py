@@ -29,6 +29,8 @@ SIZE = {"width": 32, "height": 32, "num_frames": 5}
 PATIENCE = 120.0  # seconds for anything to happen at all
 KEPT_HIDDEN = {".claims", ".references.json", ".records.index", ".encoded"}
 CHARGED_FOR_DEATHS = {"died", "worker_died", "hang"}
+# With a worker goes the attempt that it is at. With its supervisor go two more: of videos made, and not yet published.
+ATTEMPTS_IN_HAND = {"worker": 1, "supervisor": 3}
 NEVER = {"error", "bad_input", "out_of_memory", "gpu"}
 
 
@@ -327,7 +329,7 @@ class Chaos:
         if target.role in ("agent", "launch") and fault.action in ("term", "int"):
             launch.told = 143 if fault.action == "term" else 130
         if fault.action != "stop":
-            self.num_deaths += sum(each.role in ("worker", "supervisor") for each in below)
+            self.num_deaths += sum(ATTEMPTS_IN_HAND.get(each.role, 0) for each in below)
         self._note(fault=f"{fault.action} {target.role}", who=target.who, launch=target.launch.rpartition("#")[2])
         with suppress(ProcessLookupError):
             os.kill(target.pid, SIGNALS[fault.action])

@@ -7,7 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`begin` at a step, `step` made, `published`; and `damaged` by the test. `who` is a worker, as pid:start time."""
+    """`begin` at a step, `step`, and `made` when all are; `published`; and `damaged` by the test.
+
+    `who` is a worker, of `published` its supervisor, as pid:start time.
+    """
 
     time: float
     event: str

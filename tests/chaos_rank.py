@@ -79,6 +79,7 @@ class StandIn:
             journal("step", job, step)
             on_step(step, job.num_inference_steps, save)
         time.sleep(DECODE_SECONDS)
+        journal("made", job)
         return Made(latents, {"encode": 0.0, "denoise": 0.0, "decode": DECODE_SECONDS}, {})
 
 

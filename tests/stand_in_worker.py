@@ -1,6 +1,6 @@
 """A worker without a model, for tests of its supervisor: a real process that does what its tasks' prompts say.
 
-A prompt names one action an attempt, `die publish` say: the first attempt dies, the second publishes.
+A prompt names one action an attempt, `die publish` say: the first attempt dies, the second has its video published.
 """
 
 import multiprocessing
@@ -15,9 +15,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from wan_ddp.job import Job
+import numpy as np
+
+from wan_ddp.frames_file import FramesFile
+from wan_ddp.job import Job, fingerprint
+from wan_ddp.outputs import Outputs
 from wan_ddp.process import die_with_parent, own_token
-from wan_ddp.worker import Doing, Failed, Loaded, Order, Published, Superseded
+from wan_ddp.worker import Doing, Failed, Loaded, Made, Order, Superseded
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class StandIn:
     """Starts workers that write what they do into `journal`; `loads` names what each start does, then all load."""
 
     journal: Path
+    output: Path
     loads: Sequence[str] = ()
 
     def start(self, connection: Connection, *, jobs: Sequence[Job], offload: bool) -> BaseProcess:
@@ -52,7 +57,7 @@ def _main(stand_in: StandIn, connection: Connection) -> None:
     if load == "load":
         connection.send(Loaded())
     else:
-        _act(load, stand_in, connection)
+        _act(load, stand_in, connection, None)
     while True:
         try:
             order: Order = connection.recv()
@@ -65,17 +70,29 @@ def _main(stand_in: StandIn, connection: Connection) -> None:
         stand_in.note("order", job.seed, upcoming, own_token())
         stand_in.note("claim", order.claim.generation)
         for action in actions[min(attempt, len(actions) - 1)].split("+"):
-            _act(action, stand_in, connection)
+            _act(action, stand_in, connection, order)
 
 
-def _act(action: str, stand_in: StandIn, connection: Connection) -> None:
+def _hand_over(order: Order | None, stand_in: StandIn, connection: Connection) -> None:
+    """Give away noise of the job's size: the larger, the longer it takes to encode."""
+    assert order is not None, "a worker that loads has no order"
+    job = order.task.job
+    Outputs(stand_in.output).prepare(job)
+    shape = (job.num_frames, job.height, job.width, 3)
+    made = FramesFile.of(np.random.default_rng(job.seed).integers(0, 256, shape, np.uint8))
+    record = {"id": job.id, "fingerprint": fingerprint(order.task.inputs), "inputs": order.task.inputs, "seconds": {}}
+    connection.send(Made(made, record))
+    made.send(connection)
+
+
+def _act(action: str, stand_in: StandIn, connection: Connection, order: Order | None) -> None:
     verb, _, detail = action.partition(":")
     if verb == "publish":
-        connection.send(Published())
+        _hand_over(order, stand_in, connection)
     elif verb == "superseded":
         connection.send(Superseded())
     elif verb == "publish_when_told_to_end":
-        signal.signal(signal.SIGTERM, lambda *_: (connection.send(Published()), sys.exit(143)))
+        signal.signal(signal.SIGTERM, lambda *_: (_hand_over(order, stand_in, connection), sys.exit(143)))
     elif verb == "step":
         step, num_steps = map(int, detail.split("/"))
         connection.send(Doing("denoise", step, num_steps))
@@ -96,6 +113,8 @@ def _act(action: str, stand_in: StandIn, connection: Connection) -> None:
         time.sleep(float(detail))
     elif verb == "ignore_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif verb == "note_videos":
+        stand_in.note("videos", len(list(stand_in.output.glob("*/*/*.mp4"))))
     elif verb == "start_child":
         child = subprocess.Popen(["sleep", "600"])
         stand_in.note("child", own_token(child.pid))

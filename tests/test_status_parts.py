@@ -48,6 +48,21 @@ def test_a_video_takes_from_its_order_to_its_publishing_and_a_step_its_share_of_
     assert found.denoises_since is None
 
 
+def test_a_video_that_is_published_beside_the_next_took_until_the_next_was_ordered() -> None:
+    found = doings(
+        (0.0, TAKEN | {"job": "a", "num_steps": 10}),
+        (1.0, {"part": "denoise", "step": 0}),
+        (21.0, {"part": "save", "step": 10}),
+        (22.0, TAKEN | {"job": "b", "step": 0}),
+        (23.0, {"part": "denoise"}),
+        (26.0, {"num_done": 1, "published": "a"}),
+        (33.0, {"part": "save", "step": 5}),
+        (34.0, {"num_done": 2, "published": "b"}),
+    )
+    assert found.made == [Made("a", 22.0, 1.0), Made("b", 12.0, 1.0)]
+    assert found.step_seconds == [2.0, 2.0]
+
+
 def test_steps_that_were_saved_before_count_for_nothing() -> None:
     found = doings(
         (0.0, TAKEN | {"job": "a", "num_steps": 10}),

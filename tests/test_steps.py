@@ -133,11 +133,11 @@ def run_steps(kept: KeptSteps, first: int, last: int, num_steps: int = 50) -> li
     return saved
 
 
-def test_every_so_many_steps_are_saved_but_not_the_last(path: Path) -> None:
-    assert run_steps(steps_of(path), 0, 50) == [10, 20, 30, 40]
-    assert run_steps(steps_of(path, every=1), 40, 50) == [41, 42, 43, 44, 45, 46, 47, 48, 49]
+def test_every_so_many_steps_are_saved_and_the_last(path: Path) -> None:
+    assert run_steps(steps_of(path), 0, 50) == [10, 20, 30, 40, 50]
+    assert run_steps(steps_of(path, every=1), 40, 50) == [41, 42, 43, 44, 45, 46, 47, 48, 49, 50]
     discard_steps(path)
-    assert run_steps(steps_of(path, every=60), 0, 50) == []
+    assert run_steps(steps_of(path, every=60), 0, 50) == [50]
 
 
 def test_where_not_every_step_has_a_state_the_next_one_that_has_is_saved(path: Path) -> None:

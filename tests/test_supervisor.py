@@ -1,6 +1,7 @@
 """Workers that fail, die and hang cost the task in their hands and nothing else. Real processes, started and killed."""
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -8,9 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from factories import fill, make_job
@@ -18,7 +22,7 @@ from stand_in_worker import StandIn
 
 from wan_ddp.backlog import Backlog, State
 from wan_ddp.claims import Claim, Claims
-from wan_ddp.errors import Stopped
+from wan_ddp.errors import Stopped, StorageError
 from wan_ddp.gpu_share import GpuShare
 from wan_ddp.heartbeat import Heartbeat, RankState
 from wan_ddp.job import Conditions, fingerprint, fingerprint_inputs
@@ -41,10 +45,12 @@ class Rank:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.outputs = Outputs(folder / "out")
-        self.outputs.root.mkdir()
+        self.outputs.root.mkdir(exist_ok=True)
         self.heart = Heartbeat(folder / "state", RankState("run", 0, 0, 0, os.getpid()))
-        self.workers = StandIn(folder / "journal")
+        self.workers = StandIn(folder / "journal", self.outputs.root)
         self.signals = Signals()
+        self.size: dict[str, int] = {}
+        """Of the videos, as of `make_job`."""
 
     def work(
         self,
@@ -57,7 +63,7 @@ class Rank:
         **patience: float,
     ) -> None:
         """Do a task for each prompt; the tasks' seeds count from 0, those of another rank's shard from 100."""
-        self.workers = StandIn(self.folder / "journal", loads)
+        self.workers = StandIn(self.folder / "journal", self.outputs.root, loads)
         shards = [
             [self.task(seed, prompt) for seed, prompt in enumerate(prompts)],
             [self.task(100 + seed, prompt) for seed, prompt in enumerate(others)],
@@ -80,7 +86,7 @@ class Rank:
             ).work()
 
     def task(self, seed: int, prompt: str) -> Task:
-        job = make_job(seed=seed, prompt=prompt)
+        job = make_job(seed=seed, prompt=prompt, **self.size)
         return Task(job, fingerprint_inputs(job, CONDITIONS, "digest"), Finding("missing"))
 
     def state_of(self, task: Task) -> State:
@@ -126,6 +132,51 @@ def comes_true(condition: object, seconds: float = 10.0) -> bool:
 def ends(token: str) -> bool:
     """Whether the process is gone within ten seconds: a killed group needs a moment to die."""
     return comes_true(lambda: is_dead(token))
+
+
+@dataclass
+class Gate:
+    """Stands before the real publishing: who comes to it waits until it is open."""
+
+    outputs: Outputs
+    first: list[object] = field(default_factory=list)
+    """What happens as the publishing begins, once each: functions are called, errors raised."""
+    is_open: threading.Event = field(default_factory=threading.Event)
+    reached: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._publish = self.outputs.publish
+        self.outputs.publish = self.publish  # type: ignore[method-assign]
+
+    def publish(self, *args: Any) -> object:
+        self.reached.set()
+        self.is_open.wait(50)
+        if self.first:
+            happening = self.first.pop(0)
+            if isinstance(happening, Exception):
+                raise happening
+            happening()  # type: ignore[operator]
+        return self._publish(*args)
+
+
+@contextmanager
+def beside(action: Callable[[], object]) -> Iterator[None]:
+    """Do this in a thread of its own, and see that it came to its end."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001 - raised again below, where the test sees it
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+    for error in errors:
+        raise error
 
 
 @pytest.fixture
@@ -201,7 +252,7 @@ def test_a_task_that_failed_is_tried_again_after_the_others(rank: Rank) -> None:
     assert rank.orders == [0, 1, 2, 0]
     assert rank.counts == (3, 0)
     assert rank.history(0, "die publish") == ("worker_died", "done")
-    assert rank.finding(0, "die publish").state == "missing"  # no failure was written down
+    assert rank.finding(0, "die publish").state == "verified"
 
 
 def test_a_task_that_kills_every_worker_is_given_up_after_so_many_attempts(rank: Rank) -> None:
@@ -651,11 +702,11 @@ def test_a_worker_that_will_not_stop_is_killed_after_the_grace(rank: Rank) -> No
 def test_a_failure_that_cannot_be_written_down_is_logged_and_the_work_goes_on(
     rank: Rank, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (rank.outputs.root / make_job().category).write_text("a file where the folder should be")
+    rank.outputs.failure(make_job(seed=0)).mkdir(parents=True)  # a folder where the file should be
     with caplog.at_level(logging.ERROR):
         rank.work("fail:error", "publish")
     assert rank.counts == (1, 1)
-    assert "the failure could not be written down: Not a directory" in caplog.text
+    assert "the failure could not be written down: Is a directory" in caplog.text
 
 
 def test_a_worker_that_somebody_stops_alone_costs_no_attempt(rank: Rank) -> None:
@@ -690,8 +741,166 @@ def test_a_worker_that_not_even_sigkill_ends_ends_its_rank_and_is_charged_to_its
 
 
 def test_an_order_to_a_dead_worker_is_answered_by_its_death(rank: Rank) -> None:
-    rank.workers = StandIn(rank.folder / "journal", ["die"])
+    rank.workers = StandIn(rank.folder / "journal", rank.outputs.root, ["die"])
     worker = WorkerHandle(lambda connection: rank.workers.start(connection, jobs=[], offload=False))
     with pytest.raises(WorkerLostError):
         worker.receive(30)
     worker.kill()
+
+
+# Publishing, beside the next video.
+
+
+def test_the_next_video_is_begun_before_the_last_one_is_encoded(rank: Rank) -> None:
+    rank.size = {"width": 320, "height": 192, "num_frames": 17}  # of noise: a while for an encoder
+    rank.work("publish", "note_videos+publish")
+    assert rank.workers.entries("videos") == [["0"]]
+    assert rank.counts == (2, 0)
+    for seed, prompt in enumerate(["publish", "note_videos+publish"]):
+        task = rank.task(seed, prompt)
+        assert rank.outputs.inspect(task.job, task.inputs).state == "verified"
+        record = json.loads(rank.outputs.record(task.job).read_bytes())
+        assert record["seconds"]["save"] > 0.05
+        assert record["finished"] > "2020"
+
+
+def test_no_more_than_two_videos_are_held_in_memory_and_none_of_them_is_asked_for_again(rank: Rank) -> None:
+    gate = Gate(rank.outputs)
+
+    def see() -> None:
+        assert comes_true(lambda: len(rank.orders) == 2)
+        assert not comes_true(lambda: len(rank.orders) > 2, seconds=1.0)
+        assert rank.counts == (0, 0)
+        assert (rank.heart.state.phase, rank.heart.state.job) == ("working", rank.task(1, "publish").job.id)
+        gate.is_open.set()
+
+    with beside(see):
+        rank.work(*["publish"] * 4)
+    assert [entry[:2] for entry in rank.workers.entries("order")] == [
+        ["0", "1"],
+        ["1", "2"],
+        ["2", "3"],
+        ["3", "nothing"],
+    ]
+    assert rank.counts == (4, 0)
+    assert rank.heart.state.published == rank.task(3, "publish").job.id
+
+
+def test_a_worker_that_dies_while_its_last_video_is_published_loses_only_what_it_is_at(rank: Rank) -> None:
+    gate = Gate(rank.outputs)
+
+    def see() -> None:
+        assert comes_true(lambda: len(rank.started) == 2)
+        gate.is_open.set()
+
+    with beside(see):
+        rank.work("publish", "die publish")
+    assert rank.orders == [0, 1, 1]
+    assert rank.history(0, "publish") == ("done",)
+    assert rank.history(1, "die publish") == ("worker_died", "done")
+    assert rank.finding(0, "publish").state == "verified"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from test_supervisor import Gate, Rank
+rank = Rank(Path(sys.argv[1]))
+Gate(rank.outputs)
+rank.work("publish", "sleep:60 publish")
+"""
+
+
+def test_a_supervisor_that_is_killed_with_a_video_in_its_hands_loses_it_to_another_that_makes_it(rank: Rank) -> None:
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", KILLED, rank.folder]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}) as process:
+        assert comes_true(lambda: len(rank.orders) == 2, seconds=40)
+        process.kill()
+    rank.work("publish", "sleep:60 publish")
+    assert rank.counts == (2, 0)
+    assert rank.orders == [0, 1, 0, 1]
+    assert rank.history(0, "publish") == ("died", "done")
+
+
+def test_a_disk_that_fills_while_a_video_is_published_costs_it_no_attempt(rank: Rank, small_disk: Path) -> None:
+    rank.outputs = Outputs(small_disk)
+    gate = Gate(rank.outputs, first=[lambda: fill(small_disk, 4096)])
+    gate.is_open.set()
+
+    def make_room() -> None:
+        assert comes_true(lambda: rank.heart.state.phase == "waiting for the disk")
+        (small_disk / "filler").unlink()
+
+    with beside(make_room):
+        rank.work("publish", max_attempts=1)
+    assert rank.counts == (1, 0)
+    assert rank.history(0, "publish") == ("released", "done")
+
+
+def test_trouble_with_the_disk_while_a_video_is_published_is_charged_to_it_after_a_pause(rank: Rank) -> None:
+    gate = Gate(rank.outputs, first=[StorageError("stale file handle")])
+    gate.is_open.set()
+    started = time.monotonic()
+    rank.work("publish", "publish", io_pause=1.0)
+    assert time.monotonic() - started > 1.0
+    assert rank.orders == [0, 1, 0]
+    assert rank.history(0, "publish") == ("io", "done")
+    assert rank.counts == (2, 0)
+
+
+def test_a_video_that_cannot_be_published_is_given_up_after_so_many_attempts(rank: Rank) -> None:
+    gate = Gate(rank.outputs, first=[StorageError("stale file handle")] * 2)
+    gate.is_open.set()
+    rank.work("publish", max_attempts=2)
+    assert rank.counts == (0, 1)
+    failure = rank.finding(0, "publish").failure
+    assert failure is not None
+    assert (failure.kind, failure.error, failure.attempts) == ("io", "stale file handle", 2)
+
+
+def test_a_video_that_was_taken_over_while_it_waited_is_not_published(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False])
+    monkeypatch.setattr(Claim, "stands", lambda _: next(answers, True))
+    rank.work("publish")
+    assert rank.history(0, "publish") == ("released", "done")
+    assert rank.counts == (1, 0)
+
+
+def test_what_is_made_is_published_before_a_supervisor_that_is_stopped_ends(rank: Rank) -> None:
+    gate = Gate(rank.outputs)
+
+    def see() -> None:
+        assert comes_true(lambda: "1.stopping" in rank.marks(0, "publish"))
+        assert rank.counts == (0, 0)
+        gate.is_open.set()
+
+    with beside(see), pytest.raises(Stopped):
+        stopped_by_its_worker(rank, "publish", "signal_supervisor+sleep:60")
+    assert rank.counts == (1, 0)
+    assert rank.history(0, "publish") == ("done",)
+    assert rank.history(1, "signal_supervisor+sleep:60") == ("released",)
+
+
+def test_what_is_not_published_within_the_grace_is_released_and_never_put_in_place(rank: Rank) -> None:
+    gate = Gate(rank.outputs)
+    with pytest.raises(Stopped):
+        stopped_by_its_worker(rank, "publish", "signal_supervisor+sleep:60", grace=1.0)
+    assert rank.history(0, "publish") == ("released",)
+    gate.is_open.set()
+    assert comes_true(lambda: not any(thread.name == "publisher" for thread in threading.enumerate()))
+    assert rank.finding(0, "publish").state == "missing"
+    assert list(rank.outputs.root.glob("camera_motion/*/*")) == []
+
+
+def test_a_disk_that_hangs_over_a_video_ends_the_rank_and_the_video_is_another_ranks(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wan_ddp.supervisor._PUBLISH_TIMEOUT", 0.5)
+    gate = Gate(rank.outputs)
+    with pytest.raises(RankEndedError, match=r"could not be written within 0.5 s: the disk of .* hangs"):
+        rank.work("publish", grace=0.1)
+    assert rank.history(0, "publish") == ("released",)
+    gate.is_open.set()

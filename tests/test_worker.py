@@ -21,6 +21,7 @@ from wan_ddp.errors import BadInputError, GpuError, JobError, OutOfGpuMemoryErro
 from wan_ddp.gpu_share import Turn
 from wan_ddp.job import Conditions, Control, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
+from wan_ddp.publisher import Outcome, Published, publish
 from wan_ddp.reader import ClipRequest
 from wan_ddp.sanity import Inspector
 from wan_ddp.signals import Signals
@@ -28,7 +29,7 @@ from wan_ddp.steps import Header, SavedSteps, load_steps, save_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
 from wan_ddp.video import Clip, Frames, VideoInfo
-from wan_ddp.worker import Doing, Failed, Message, OnStep, Order, Published, Superseded, Worker
+from wan_ddp.worker import Doing, Failed, Made, Message, OnStep, Order, Superseded, Worker
 
 NUM_STEPS = 6
 WHEN = Callable[[], object]
@@ -55,7 +56,7 @@ class FakeClaim:
 
 
 @dataclass(frozen=True)
-class Made:
+class Drawn:
     frames: Frames
     seconds: dict[str, float]
     measured: dict[str, Any]
@@ -75,7 +76,7 @@ class Counting:
 
     def generate(
         self, job: Job, clip: Frames | None, *, control: Control, state: bytes | None, on_step: OnStep
-    ) -> Made:
+    ) -> Drawn:
         start = int(state) if state and self.fits else 0
         on_step(start, job.num_inference_steps, lambda: self.save(start))
         for step in range(start + 1, job.num_inference_steps + 1):
@@ -87,7 +88,7 @@ class Counting:
         frames = np.random.default_rng(job.seed).integers(0, 256, shape, dtype=np.uint8)
         if self.colour is not None:
             frames[:] = self.colour
-        return Made(frames, {"encode": 0.0, "denoise": 1.5, "decode": 0.0}, {"num_forwards": 2 * len(self.made)})
+        return Drawn(frames, {"encode": 0.0, "denoise": 1.5, "decode": 0.0}, {"num_forwards": 2 * len(self.made)})
 
 
 @dataclass
@@ -108,7 +109,10 @@ class FakeReader:
 
 
 class Bench:
-    """A worker of fakes but for its outputs, steps and signals, and what it says."""
+    """A worker of fakes but for its outputs, steps and signals; and what it says.
+
+    What it hands over is published, as its supervisor does, and that is what it is taken to have said.
+    """
 
     def __init__(self, root: Path) -> None:
         self.folder = root
@@ -116,8 +120,10 @@ class Bench:
         self.generator = Counting()
         self.reader = FakeReader()
         self.inspector = Inspector()
-        self.said: list[Message] = []
-        self.on_message: Callable[[Message], object] = bool
+        self.said: list[Message | Outcome] = []
+        self.on_message: Callable[[Message | Outcome], object] = bool
+        self.loses = False
+        """Whether the supervisor dies with what it is handed."""
 
     def task(self, **changes: Any) -> Task:
         job = make_job(**{"num_inference_steps": NUM_STEPS} | changes)
@@ -125,8 +131,8 @@ class Bench:
 
     def work(
         self, *tasks: Task, claim: FakeClaim | None = None, checkpoint_every: int = 2, turn: Turn | None = None
-    ) -> list[Message]:
-        """Have the tasks done by a new worker; returns what it said, the steps left out."""
+    ) -> list[Message | Outcome]:
+        """Have the tasks done by a new worker; returns what came of each."""
         self.said = []
         signals = Signals()
         signals.install()
@@ -148,15 +154,25 @@ class Bench:
         chosen = tasks or (self.task(),)
         following = [*chosen[1:], None]
         orders = [Order(*each, claim or FakeClaim(self.folder)) for each in zip(chosen, following, strict=True)]
-        worker.work(iter(orders), self._say)
+
+        def ordered() -> Iterator[Order]:
+            for self.order in orders:
+                yield self.order
+
+        worker.work(ordered(), self._say)
         return self.results
 
     def _say(self, message: Message) -> None:
-        self.said.append(message)
-        self.on_message(message)
+        said: Message | Outcome = message
+        if isinstance(message, Made) and self.loses:
+            message.frames.close()
+        elif isinstance(message, Made):
+            said = publish(self.outputs, self.order.task.job, message, self.order.claim.stands)
+        self.said.append(said)
+        self.on_message(said)
 
     @property
-    def results(self) -> list[Message]:
+    def results(self) -> list[Message | Outcome]:
         return [message for message in self.said if not isinstance(message, Doing)]
 
     @property
@@ -343,7 +359,7 @@ def test_the_state_is_saved_every_so_many_steps_and_gone_with_the_publishing(ben
 
     bench.on_message = look
     bench.work(checkpoint_every=2)
-    # A step is told before its state is saved; after the last one nothing is.
+    # A step is told before its state is saved.
     assert seen == [None, None, None, 2, 2, 4, 4]
     assert bench.saved is None
 
@@ -363,6 +379,17 @@ def test_a_worker_that_died_costs_the_steps_since_the_last_that_was_saved(bench:
     ]
     assert bench.record()["resumed_from"] == [4]
     assert bench.files() == ["seed_42_prompt_0.json", "seed_42_prompt_0.mp4"]
+
+
+def test_a_video_that_is_lost_before_it_is_published_costs_no_step(bench: Bench) -> None:
+    bench.loses = True
+    bench.work(checkpoint_every=4)
+    assert bench.saved is not None
+    assert bench.saved.header.step == NUM_STEPS
+    bench.loses = False
+    assert bench.work(checkpoint_every=4) == [Published()]
+    assert bench.generator.made == [1, 2, 3, 4, 5, 6]
+    assert bench.record()["resumed_from"] == [NUM_STEPS]
 
 
 def test_the_record_lists_every_step_at_which_the_video_was_taken_up(bench: Bench) -> None:
@@ -413,7 +440,7 @@ def test_a_disk_too_full_for_the_state_stops_no_video(bench: Bench, small_disk: 
 
 def test_what_was_taken_over_while_it_was_written_is_not_published(bench: Bench) -> None:
     bench.leave_state(4)
-    assert bench.work(claim=FakeClaim(bench.folder, answers=0)) == [Superseded()]
+    assert bench.work(claim=FakeClaim(bench.folder, answers=1)) == [Superseded()]
     assert bench.state() == "missing"
     # The state is the new owner's by now.
     assert bench.files() == [".seed_42_prompt_0.steps"]
@@ -432,7 +459,7 @@ def test_a_claim_that_cannot_be_seen_costs_no_steps_and_publishes_nothing(bench:
     assert "Stale file handle" in failed.error
     assert bench.state() == "missing"
     assert bench.saved is not None
-    assert bench.saved.header.step == 4
+    assert bench.saved.header.step == NUM_STEPS
 
 
 def test_an_order_travels_to_another_process(bench: Bench) -> None:

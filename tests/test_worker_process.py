@@ -22,12 +22,13 @@ from wan_ddp import worker_process
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.process import is_dead, own_token
+from wan_ddp.publisher import Published, publish
 from wan_ddp.settings import parse
 from wan_ddp.steps import load_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
-from wan_ddp.worker import Doing, Failed, Loaded, Message, Order, Published
+from wan_ddp.worker import Doing, Failed, Loaded, Made, Message, Order
 from wan_ddp.worker_process import Workers, WorkerSpec
 
 pytestmark = pytest.mark.timeout(120)
@@ -70,6 +71,8 @@ class Running:
     def receive(self) -> Message:
         assert self.connection.poll(100), "the worker says nothing"
         message: Message = self.connection.recv()
+        if isinstance(message, Made):
+            return replace(message, frames=message.frames.receive(self.connection))
         return message
 
     def order(self, job: Job) -> Message:
@@ -113,10 +116,14 @@ def test_a_worker_loads_makes_what_it_is_told_and_ends_with_its_orders(
 ) -> None:
     worker = start(offload=offload)
     assert isinstance(worker.receive(), Loaded)
-    assert worker.order(SHORT) == Published()
-    assert Outputs(tmp_path / "out").video(SHORT).exists()
+    made = worker.order(SHORT)
+    assert isinstance(made, Made)
     worker.connection.close()
     assert worker.exit_code() == 0
+    # What it has handed over outlives it.
+    outputs = Outputs(tmp_path / "out")
+    assert publish(outputs, SHORT, made, lambda: True) == Published()
+    assert outputs.inspect(SHORT, order_of(SHORT).task.inputs, full=True).state == "verified"
 
 
 def test_a_worker_that_is_told_to_stop_saves_its_step_and_another_goes_on_from_there(

@@ -41,7 +41,9 @@ class RankState:
     """When this was written, in seconds since the epoch by the rank's own clock."""
     phase: str = "starting"
     part: str = ""
-    """Of the video in hand: read, encode, turn (waiting for the GPU), denoise, decode, save."""
+    """Of the video in hand: read, encode, turn (waiting for the GPU), denoise, decode, save.
+
+    To save is to inspect and to hand over; what follows goes on beside the next video, if there is one."""
     job: str | None = None
     attempt: int = 0
     """Which attempt at the job this is, of those that are charged."""
@@ -51,11 +53,14 @@ class RankState:
     num_steps: int = 0
     num_jobs: int = 0
     num_done: int = 0
+    published: str | None = None
+    """The job whose video was published last: made before the one in hand, most often."""
     num_failed: int = 0
     num_lost: int = 0
     """Workers that died or hung."""
     made_cost: int = 0
-    """Of the videos that it made from first step to last, see `Job.cost`; and the seconds from their orders on."""
+    """Of the videos that it made from first step to last, see `Job.cost`; and the seconds from their orders on, until
+    their worker was free for the next."""
     made_seconds: float = 0.0
     node: int = 0
     gpu_name: str = ""

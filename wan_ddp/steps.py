@@ -109,9 +109,10 @@ class KeptSteps:
     def is_due(self, step: int, num_steps: int) -> bool:
         """Whether it is time to save: at every so many steps, or at the first one after that which has a state.
 
-        After the last step it is not: all that is left is the decoding.
+        After the last step it is too: the video may yet be lost before it is published.
         """
-        return step // self._every > self._last // self._every and step < num_steps and self.is_new(step)
+        is_time = step // self._every > self._last // self._every or step == num_steps
+        return is_time and self.is_new(step)
 
     def is_new(self, step: int) -> bool:
         """Whether this step's state is not what lies on the disk already."""

@@ -1,12 +1,13 @@
 """Keeps a rank's worker alive: the worker holds the GPU and may die, this process holds the claims and does not.
 
-A worker that crashes, is killed or hangs is charged to the one task in its hands, and another worker goes on.
+A worker that crashes, is killed or hangs is charged to the one task in its hands, and another worker goes on. What it
+has made is in its hands no longer: that is published from here, while it makes the next video.
 """
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,9 +23,11 @@ from wan_ddp.heartbeat import Heartbeat
 from wan_ddp.job import Job, fingerprint
 from wan_ddp.logs import tail
 from wan_ddp.outputs import Outputs
+from wan_ddp.publisher import Published, Publisher
 from wan_ddp.signals import Signals
+from wan_ddp.survey import Task
 from wan_ddp.verdict import Failure
-from wan_ddp.worker import Doing, Failed, Loaded, Order, Published, Superseded
+from wan_ddp.worker import Doing, Failed, Loaded, Made, Message, Order, Superseded
 from wan_ddp.worker_handle import WorkerHandle, WorkerLostError, WorkerStoppedError
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,9 @@ _MAX_STOPS = 3
 _LOAD_TIMEOUT = 3600.0  # seconds: 40 GB of weights from a slow network disk
 # A worker encodes the prompts of all that it may come to do, once: 0.03 s each on an H100, and 1 MB of memory.
 _MAX_PROMPTS = 1000
+# One being published and one waiting for that, and each keeps its frames in memory until it is there.
+_MAX_IN_FLIGHT = 2
+_PUBLISH_TIMEOUT = 3600.0  # seconds: the largest video that a job may ask for is encoded and decoded in minutes
 # Noise, the worst that H.264 can meet, takes 0.8 bytes a pixel at our quality.
 _BYTES_PER_PIXEL = 1.0
 _MIN_ROOM_BYTES = 128 * 1024
@@ -106,6 +112,8 @@ class Supervisor:
     _prompts: frozenset[str] = field(default=frozenset(), init=False)
     _offloads: bool = field(default=False, init=False)
     _in_hands: Taken | None = field(default=None, init=False)
+    """What the worker is at. Its claim is held, and so are those of the videos that the publisher has."""
+    _publisher: Publisher = field(init=False)
     _lost_in_a_row: set[str] = field(default_factory=set, init=False)
     _ordered: float = field(default=0.0, init=False)
     """When the last order was given, by the monotonic clock."""
@@ -115,10 +123,14 @@ class Supervisor:
     _unwritten: list[tuple[Claim, End]] = field(default_factory=list, init=False)
     """How claims ended, while the disk does not take it: until then they are held, by this very rank."""
 
+    def __post_init__(self) -> None:
+        self._publisher = Publisher(self.outputs, io_pause=self.patience.io_pause)
+
     def work(self) -> None:
         """Have every task of the backlog done or given up, by this rank or another.
 
-        Raises RankEndedError when this rank cannot go on, and Stopped; what is in hand is released, uncharged.
+        Raises RankEndedError when this rank cannot go on, and Stopped; what is in hand is released, uncharged, and what
+        is made is published if the grace suffices.
         """
         try:
             while self._take():
@@ -133,7 +145,8 @@ class Supervisor:
         failing_since: float | None = None
         while True:
             asked = time.monotonic()
-            if first := next(self.backlog.ahead(), None):
+            self._see_to_published()
+            if first := next(self._ahead(), None):
                 self._wait_for_disk(first.job)
             try:
                 with self.signals.shield():  # a claim that nobody holds would be charged
@@ -141,6 +154,9 @@ class Supervisor:
                     self._in_hands = self.backlog.take()
                 if self._in_hands:
                     return True
+                if self._publisher.in_flight:  # one that fails is a task again
+                    self._await_published()
+                    continue
                 if self.backlog.is_empty():
                     return False
                 is_stuck = self.backlog.is_stuck(self.patience.silence)
@@ -173,13 +189,16 @@ class Supervisor:
             self.heart.update(phase="waiting for the disk", **_IDLE)
             time.sleep(self.patience.io_pause)
         with self.signals.shield():
-            if isinstance(result, Published):
-                self._published(taken)
+            self._in_hands = None
+            if isinstance(result, Made):
+                self._hand_over(taken, result, log_start)
             elif isinstance(result, Failed):
                 self._failed(taken, result, log_start, is_disk=is_disk)
             else:
                 log.warning("%s: its worker was stopped, or another process has taken it over", task.job.id)
                 self._end_claim(claim, "released")
+        while len(self._publisher.in_flight) >= _MAX_IN_FLIGHT:
+            self._await_published()
         if len(self._lost_in_a_row) >= _MAX_JOBS_LOST_IN_A_ROW:
             raise RankEndedError(
                 f"the GPU is given up: workers were lost on {len(self._lost_in_a_row)} different jobs in a row "
@@ -188,7 +207,7 @@ class Supervisor:
             )
         self._refuse_unkillable()
 
-    def _load_and_order(self, taken: Taken) -> Published | Superseded | Failed | None:
+    def _load_and_order(self, taken: Taken) -> Made | Superseded | Failed | None:
         """As `_order`, with the worker that the task needs. Raises RankEndedError if none starts."""
         alone = taken.claim.decision == "try_alone"
         try:
@@ -199,7 +218,7 @@ class Supervisor:
             raise RankEndedError(f"no worker starts ({lost.kind}): {lost}") from lost
         return self._order(taken)
 
-    def _order(self, taken: Taken) -> Published | Superseded | Failed | None:
+    def _order(self, taken: Taken) -> Made | Superseded | Failed | None:
         """Have the worker attempt a task. A worker that does not survive it is gone afterwards.
 
         None if somebody stopped the worker alone, which is no fault of the task.
@@ -215,11 +234,11 @@ class Supervisor:
             step=0,
             num_steps=job.num_inference_steps,
         )
-        upcoming = next((task for task in self.backlog.ahead() if task is not taken.task), None)
+        upcoming = next((task for task in self._ahead() if task is not taken.task), None)
         self._ordered = time.monotonic()
         self._worker.order(Order(taken.task, upcoming, taken.claim))
         try:
-            while isinstance(message := self._worker.receive(self.patience.step_timeout), Doing):
+            while isinstance(message := self._receive(self.patience.step_timeout), Doing):
                 self.heart.update(part=message.part, step=message.step, num_steps=message.num_steps)
                 if self.prepare_worker is not None and message.part == "denoise" and message.step:
                     self.prepare_worker()
@@ -232,20 +251,64 @@ class Supervisor:
         except WorkerLostError as lost:
             self._drop_worker()
             return Failed(lost.kind, str(lost))
-        assert isinstance(message, Published | Superseded | Failed), "an order ends in one of these"
+        assert isinstance(message, Made | Superseded | Failed), "an order ends in one of these"
         if isinstance(message, Failed) and message.kind in _WORKER_IS_LOST:
             self._drop_worker()
         return message
 
+    def _receive(self, timeout: float) -> Message:
+        """The worker's next message; what is published meanwhile is seen to."""
+        assert self._worker is not None, "it is waited for"
+        return self._worker.receive(timeout, self._see_to_published)
+
+    def _ahead(self) -> Iterator[Task]:
+        """What may be asked for, less the videos that are made."""
+        made = {id(each.taken.task) for each in self._publisher.in_flight}
+        return (task for task in self.backlog.ahead() if id(task) not in made)
+
+    def _hand_over(self, taken: Taken, made: Made, log_start: int) -> None:
+        """Have a video published that its worker is done with."""
+        self._publisher.hand_over(taken, made, log_start)
+        self._lost_in_a_row.clear()
+        if not taken.claim.history:  # else it may have gone on in the middle, which says nothing of speed
+            state = self.heart.state
+            seconds = state.made_seconds + time.monotonic() - self._ordered
+            self.heart.update(made_cost=state.made_cost + taken.task.job.cost, made_seconds=round(seconds, 3))
+
+    def _await_published(self) -> None:
+        """Wait until one of the videos that are made is published, or is not. Raises RankEndedError if that hangs."""
+        jobs = [publication.taken.task.job for publication in self._publisher.in_flight]
+        if self.heart.state.job not in [job.id for job in jobs]:  # what was tried since has failed
+            job = jobs[0]
+            steps = {"step": job.num_inference_steps, "num_steps": job.num_inference_steps}
+            self.heart.update(**{**_IDLE, "phase": "working", "job": job.id, "part": "save", **steps})
+        if not self._publisher.wait(_PUBLISH_TIMEOUT):
+            raise RankEndedError(
+                f"{jobs[0].id} could not be written within {_PUBLISH_TIMEOUT:g} s: the disk of {self.outputs.root} "
+                "hangs. Other ranks take this one's jobs"
+            )
+        self._see_to_published()
+
+    def _see_to_published(self) -> None:
+        with self.signals.shield():
+            self._settle_published()
+
+    def _settle_published(self) -> None:
+        """See to what became of the videos that were handed over."""
+        while publication := self._publisher.pop_finished():
+            taken, outcome = publication.taken, publication.outcome.result()
+            if isinstance(outcome, Published):
+                self._published(taken)
+            elif isinstance(outcome, Failed):
+                is_disk = self._is_disks_fault(taken.task.job, outcome)
+                self._failed(taken, outcome, publication.log_start, is_disk=is_disk)
+            else:
+                self._end_claim(taken.claim, "released")
+
     def _published(self, taken: Taken) -> None:
         self.backlog.finish(taken.task)
         self._end_claim(taken.claim, "done")
-        self._lost_in_a_row.clear()
-        state = self.heart.state
-        if not taken.claim.history:  # else it may have gone on in the middle, which says nothing of speed
-            seconds = state.made_seconds + time.monotonic() - self._ordered
-            self.heart.update(made_cost=state.made_cost + taken.task.job.cost, made_seconds=round(seconds, 3))
-        self.heart.update(num_done=state.num_done + 1)
+        self.heart.update(num_done=self.heart.state.num_done + 1, published=taken.task.job.id)
 
     def _failed(self, taken: Taken, result: Failed, log_start: int, *, is_disk: bool) -> None:
         """Charge the failure to the task, unless the disk is at fault, and give it up or leave it for later."""
@@ -274,7 +337,6 @@ class Supervisor:
             self.backlog.postpone(task, self.patience.io_pause if is_disk else 0.0)
 
     def _end_claim(self, claim: Claim, how: End) -> None:
-        self._in_hands = None
         self._unwritten.append((claim, how))
         try:
             self._write_ends()
@@ -304,7 +366,7 @@ class Supervisor:
             self._start(job, alone)
             assert self._worker is not None, "started just now"
             try:
-                message = self._worker.receive(_LOAD_TIMEOUT)
+                message = self._receive(_LOAD_TIMEOUT)
                 if isinstance(message, Failed):
                     raise WorkerLostError(message.kind, message.error)
                 assert isinstance(message, Loaded), "a worker starts with one of these"
@@ -325,7 +387,7 @@ class Supervisor:
             self.weights.hold()
         prompts = {job.prompt}
         jobs = {_texts(job): job}  # one for all that ask for the same texts
-        for task in self.backlog.ahead():
+        for task in self._ahead():
             if task.job.prompt in prompts or len(prompts) < _MAX_PROMPTS:
                 prompts.add(task.job.prompt)
                 jobs.setdefault(_texts(task.job), task.job)
@@ -358,24 +420,35 @@ class Supervisor:
             )
 
     def _stop(self) -> None:
-        """End the worker, and let go of what is in hand: uncharged, and as done if the worker still published it.
+        """End the worker, have published what it still made, and let go, uncharged, of what it did not or is not there.
 
-        The claim is held until the worker has saved its step, for else another rank would make that step as well.
+        The claims are held until then: else another rank would make the worker's last step, or the video, as well.
         """
         with self.signals.shield():
-            taken = self._in_hands
-            if taken is not None:  # the wait for the worker is cut off by a second Ctrl-C
-                self._announce_stop(taken.claim)
+            end = time.monotonic() + self.patience.grace
+            taken, self._in_hands = self._in_hands, None
+            # A second Ctrl-C cuts off what follows.
+            for each in [taken, *(publication.taken for publication in self._publisher.in_flight)]:
+                if each is not None:
+                    self._announce_stop(each.claim)
             messages = self._worker.stop(self.patience.grace) if self._worker is not None else []
             self._drop_worker()
             if self.weights is not None:
                 self.weights.let_go()
-            if taken is None:
-                return
-            if any(isinstance(message, Published) for message in messages):
-                self._published(taken)
-            else:
-                self._end_claim(taken.claim, "released")
+            if taken is not None:
+                made = next((message for message in messages if isinstance(message, Made)), None)
+                if made is not None:
+                    self._hand_over(taken, made, self._log_size())
+                else:
+                    self._end_claim(taken.claim, "released")
+            self._publisher.close()
+            while self._publisher.in_flight and self._publisher.wait(max(0.0, end - time.monotonic())):
+                self._settle_published()
+            for publication in self._publisher.abandon():
+                log.warning(
+                    "%s: made, and not published in time: the next run does that", publication.taken.task.job.id
+                )
+                self._end_claim(publication.taken.claim, "released")
 
     def _announce_stop(self, claim: Claim) -> None:
         try:
@@ -417,6 +490,7 @@ class Supervisor:
         log.error("%s takes no more: waiting for room, at most %g s", self.outputs.root, self.patience.io_patience)
         self.heart.update(phase="waiting for the disk", **_IDLE)
         while not self._has_room(job):
+            self._see_to_published()
             if time.monotonic() > end:
                 raise RankEndedError(
                     f"{self.outputs.root} took no video for {self.patience.io_patience:g} s (--io-patience): make room "

@@ -1,4 +1,4 @@
-"""What a rank's worker does: read the reference, generate, publish, task after task; a failure costs that one task."""
+"""What a rank's worker does: read the reference, generate, hand over, task by task; a failure costs that one task."""
 
 import logging
 import time
@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from wan_ddp.errors import DiskFullError, FailureKind, JobError, Stopped, SupersededError
+from wan_ddp.frames_file import FramesFile
 from wan_ddp.job import Control, Job, Sampling, ShortReference, fingerprint
 from wan_ddp.outputs import Outputs
 from wan_ddp.reader import ClipRequest, ReferenceReader
 from wan_ddp.signals import Signals
 from wan_ddp.steps import KeptSteps
 from wan_ddp.survey import Task
-from wan_ddp.verdict import VideoFile
 from wan_ddp.video import Clip, Frames
 
 if TYPE_CHECKING:
@@ -79,13 +79,17 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """The task's video is there."""
+class Made:
+    """The task's video has all that a GPU does for it, and the worker waits for another. In a pipe, `frames` follow."""
+
+    frames: FramesFile
+    record: Mapping[str, Any]
+    """What its record says, but for the written file, when that was finished, and what `save` took of its `seconds`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """The task's claim no longer stands: nothing was published."""
+    """The task's claim no longer stands: nothing is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Failed:
     disk_full: bool = False
 
 
-Message = Loaded | Doing | Published | Superseded | Failed
+Message = Loaded | Doing | Made | Superseded | Failed
 Say = Callable[[Message], None]
 
 
@@ -132,8 +136,8 @@ class Order:
 class Worker:
     """Makes one video after another with the parts that it is handed.
 
-    A signal ends it at once while it reads a reference, after the step in hand while it generates, and after the
-    publishing of a video that has all its steps: what has been computed is on the disk then.
+    A signal ends it at once while it reads a reference, after the step in hand while it generates, and with the handing
+    over of a video that has all its steps: what has been computed is on the disk then, or in the supervisor's hands.
     """
 
     run_id: str
@@ -166,27 +170,14 @@ class Worker:
             if isinstance(result, Failed) and result.kind == "gpu":
                 return
 
-    def _attempt(self, order: Order, say: Say) -> Published | Superseded | Failed:
-        job = order.task.job
+    def _attempt(self, order: Order, say: Say) -> Made | Superseded | Failed:
         try:
-            self._make(order, say)
-        except SupersededError as error:
-            log.warning("%s; nothing was published", error)
-            return Superseded()
-        except JobError as error:
-            log.error("%s: failed (%s): %s", job.id, error.kind, error)
-            failed = Failed(error.kind, str(error), isinstance(error, DiskFullError))
-        except Exception as error:
-            log.exception("%s: failed with an error that nobody expected", job.id)
-            failed = Failed("error", f"{type(error).__name__}: {error}")
-        else:
-            return Published()
-        if failed.kind == "error":  # what led to it may lie in the state: another attempt, if there is one, starts over
-            self.outputs.discard_steps(job)
-        return failed
+            return self._make(order, say)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged there
+            return failure_of(order.task.job, self.outputs, error)
 
-    def _make(self, order: Order, say: Say) -> None:
-        """One video, from its reference to its record."""
+    def _make(self, order: Order, say: Say) -> Made:
+        """One video, from its reference to its frames."""
         job = order.task.job
         started = datetime.now(timezone.utc)
         clock = time.monotonic()
@@ -216,23 +207,16 @@ class Worker:
         say(Doing("save", num_steps, num_steps))
         clock = time.monotonic()
         sanity = self._inspect(job, made.frames, clip)
-        inspect_seconds = time.monotonic() - clock
-        clock = time.monotonic()
-
-        def describe(video: VideoFile) -> dict[str, Any]:
-            save_seconds = time.monotonic() - clock
-            seconds = {"read": read_seconds, **made.seconds, "inspect": inspect_seconds, "save": save_seconds}
-            return self._record(order.task, clip, made, sanity, video) | {
-                "resumed_from": list(kept.resumed_from),
-                "seconds": {name: round(value, 3) for name, value in seconds.items()},
-                "run_id": self.run_id,
-                "rank": self.rank,
-                "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
-                "finished": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
-            }
-
-        video = self.outputs.publish(job, made.frames, describe, order.claim.stands)
-        log.info("%s: published, %d bytes, denoised in %.1f s", job.id, video.num_bytes, made.seconds["denoise"])
+        seconds = {"read": read_seconds, **made.seconds, "inspect": time.monotonic() - clock}
+        record = self._record(order.task, clip, made, sanity) | {
+            "resumed_from": list(kept.resumed_from),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "run_id": self.run_id,
+            "rank": self.rank,
+            "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        }
+        log.info("%s: made, denoised in %.1f s", job.id, made.seconds["denoise"])
+        return Made(FramesFile.of(made.frames), record)
 
     def _on_step(self, order: Order, kept: KeptSteps, say: Say) -> OnStep:
         """Says how far the video is, and saves its state when that is due or a signal has come, which then ends it."""
@@ -253,11 +237,11 @@ class Worker:
             if kept.is_due(step, num_steps) or (stopped_by is not None and kept.is_new(step)):
                 _check_claim(order)
                 kept.keep(step, num_steps, save)
-            # All that is left after the last step is short: the video is finished.
+            # All that is left after the last step is short: the video is handed over.
             if stopped_by is not None and step < num_steps:
                 log.info("%s: stopped after step %d of %d", job_id, step, num_steps)
                 raise Stopped(stopped_by)
-            if step == num_steps:  # decoding and saving go on beside another rank's denoising
+            if step == num_steps:  # decoding and inspecting go on beside another rank's denoising
                 self._release_turn()
 
         return on_step
@@ -287,9 +271,7 @@ class Worker:
         log.info("%s: %s", job.id, sanity)
         return sanity
 
-    def _record(
-        self, task: Task, clip: Clip | None, made: Generated, sanity: "Sanity | None", video: VideoFile
-    ) -> dict[str, Any]:
+    def _record(self, task: Task, clip: Clip | None, made: Generated, sanity: "Sanity | None") -> dict[str, Any]:
         """What the record says of the video itself; how it came to be is the rest of it."""
         job = task.job
         return {
@@ -297,7 +279,6 @@ class Worker:
             "fingerprint": fingerprint(task.inputs),
             "inputs": task.inputs,
             "reference": {"path": job.reference} | (asdict(clip.source) if clip else {}),
-            "video": asdict(video),
             **({"sanity": asdict(sanity)} if sanity else {}),
             **self.about,
             **made.measured,
@@ -330,11 +311,27 @@ class Worker:
             )
 
 
+def failure_of(job: Job, outputs: Outputs, error: Exception) -> Superseded | Failed:
+    """What an error that ended a video comes to; it is logged, and a state that may have led to it is removed."""
+    if isinstance(error, SupersededError):
+        log.warning("%s; nothing was published", error)
+        return Superseded()
+    if isinstance(error, JobError):
+        log.error("%s: failed (%s): %s", job.id, error.kind, error)
+        failed = Failed(error.kind, str(error), isinstance(error, DiskFullError))
+    else:
+        log.error("%s: failed with an error that nobody expected", job.id, exc_info=error)
+        failed = Failed("error", f"{type(error).__name__}: {error}")
+    if failed.kind == "error":  # what led to it may lie in the state: another attempt, if there is one, starts over
+        outputs.discard_steps(job)
+    return failed
+
+
 def _check_claim(order: Order) -> None:
     """Raises SupersededError if the work on a task has become needless, before more of it is done."""
     try:
         stands = order.claim.stands()
-    except OSError as error:  # before the video is published it is asked again
+    except OSError as error:  # before the video is published the supervisor asks again
         log.warning("%s: whether its claim stands cannot be seen: %s", order.task.job.id, error.strerror)
         return
     if not stands:

@@ -6,13 +6,15 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from wan_ddp.errors import EXIT_WEIGHTS_LOST, FailureKind, WanDdpError
-from wan_ddp.worker import Message, Order
+from wan_ddp.worker import Made, Message, Order
 
 _KILL_SECONDS = 10.0  # between SIGKILL and a process's end lies what it is at in the kernel
+_MEANWHILE_SECONDS = 0.5
 # What a worker ends with that is told to, by no fault of its own.
 _STOPPED = {
     128 + signal.SIGTERM: "a signal stopped the worker",
@@ -50,15 +52,18 @@ class WorkerHandle:
         with suppress(BrokenPipeError):  # its death shows at the next message
             self._connection.send(order)
 
-    def receive(self, timeout: float) -> Message:
+    def receive(self, timeout: float, meanwhile: Callable[[], None] = lambda: None) -> Message:
         """The worker's next message. Raises WorkerLostError if it dies, or says nothing for `timeout` seconds.
 
-        Raises WorkerStoppedError if it ended because it was told to.
+        Raises WorkerStoppedError if it ended because it was told to. `meanwhile` is called at once, and again and again
+        while nothing comes.
         """
-        if not self._connection.poll(timeout):
-            raise WorkerLostError("hang", f"no step for {timeout:g} s (--step-timeout)")
+        self._await(timeout, meanwhile)
         try:
             message: Message = self._connection.recv()
+            if isinstance(message, Made):
+                self._await(timeout, meanwhile)
+                message = replace(message, frames=message.frames.receive(self._connection))
         except (EOFError, OSError):  # closed, or broken off in the middle of a message
             self._process.join(timeout=10)
             code = self._process.exitcode
@@ -66,6 +71,14 @@ class WorkerHandle:
                 raise WorkerStoppedError("worker_died", _STOPPED[code]) from None
             raise WorkerLostError("worker_died", _describe_exit(code)) from None
         return message
+
+    def _await(self, timeout: float, meanwhile: Callable[[], None]) -> None:
+        end = time.monotonic() + timeout
+        meanwhile()
+        while not self._connection.poll(min(_MEANWHILE_SECONDS, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                raise WorkerLostError("hang", f"no step for {timeout:g} s (--step-timeout)")
+            meanwhile()
 
     def dismiss(self, grace: float) -> None:
         """Let it end, now that there is nothing more to do."""

@@ -25,7 +25,7 @@ from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
 from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.weights_holder import Tie, Weights, ask, end_with
-from wan_ddp.worker import Failed, Generator, Loaded, Message, Order, Worker
+from wan_ddp.worker import Failed, Generator, Loaded, Made, Message, Order, Worker
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,8 @@ def _work(spec: WorkerSpec, connection: Connection) -> None:
     def say(message: Message) -> None:
         try:
             connection.send(message)
+            if isinstance(message, Made):
+                message.frames.send(connection)
         except OSError:
             sys.exit("the supervisor has gone")
 

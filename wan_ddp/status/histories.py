@@ -19,6 +19,15 @@ class Made(NamedTuple):
     share: float
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A video from its order on, by the rank's clock; `ended` when the rank went on to something else."""
+
+    time: float
+    share: float = 1.0
+    ended: float | None = None
+
+
 class Counts(NamedTuple):
     done: int = 0
     failed: int = 0
@@ -36,8 +45,8 @@ class Doings:
     """When it began the video in hand's steps, by its own clock, and with which; None while it does something else."""
     _counts: dict[str, Counts] = field(default_factory=dict)
     _retries: set[tuple[str, int]] = field(default_factory=set)
-    _began: float | None = None
-    _share: float = 1.0
+    _begun: dict[str, _Begun] = field(default_factory=dict)
+    """The videos that it was ordered to make, until they are published or begun anew."""
 
     @property
     def num_retries(self) -> int:
@@ -47,12 +56,16 @@ class Doings:
     def add(self, state: RankState) -> None:
         """The next line of its history."""
         before = self._counts.get(state.token, Counts())
-        if state.num_done > before.done and state.job and self._began is not None:
-            self.made.append(Made(state.job, state.time - self._began, self._share))
-            self._began = None
-        if state.phase == "working" and not state.part:  # ordered just now
-            self._began, self._share = state.time, 1.0
-            if state.job and state.attempt > 1:
+        for job, begun in self._begun.items():
+            if job != state.job and begun.ended is None:
+                begun.ended = state.time
+        if state.num_done > before.done:
+            published = state.published or state.job or ""  # versions before told of the video in hand alone
+            if made := self._begun.pop(published, None):
+                self.made.append(Made(published, (made.ended or state.time) - made.time, made.share))
+        if state.phase == "working" and not state.part and state.job:  # ordered just now
+            self._begun[state.job] = _Begun(state.time)
+            if state.attempt > 1:
                 self._retries.add((state.job, state.attempt))
         self._follow_steps(state)
         self._counts[state.token] = Counts(state.num_done, state.num_failed, state.num_lost)
@@ -67,7 +80,8 @@ class Doings:
         if state.phase == "working" and state.part == "denoise":
             if self.denoises_since is None:
                 self.denoises_since = (state.time, state.step)
-                self._share = 1 - state.step / max(state.num_steps, 1)
+                if begun := self._begun.get(state.job or ""):
+                    begun.share = 1 - state.step / max(state.num_steps, 1)
             return
         if self.denoises_since is not None and state.part in ("decode", "save"):
             since, step = self.denoises_since
