@@ -34,6 +34,12 @@ class Record:
     inputs: dict[str, Any]
     video: VideoFile
     seconds: dict[str, float] = field(default_factory=dict)
+    run_id: Any = None
+    """This and what follows is for `wan_ddp.totals`; whatever stands there, the verdict is the same."""
+    rank: Any = None
+    num_forwards: Any = None
+    peak_memory_bytes: Any = None
+    loading_seconds: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +88,19 @@ def judge(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | No
     return replace(finding, failure=given_up)
 
 
+def parse_record(text: bytes) -> Record | None:
+    """What a record says; None if it does not parse."""
+    try:
+        return _RECORD.validate_json(text)
+    except ValidationError:
+        return None
+
+
 def _judge_record(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | None) -> Finding:
     if record is None:
         return NEVER_MADE
-    try:
-        found = _RECORD.validate_json(record)
-    except ValidationError:
+    found = parse_record(record)
+    if found is None:
         return Finding("corrupt", "its record does not parse")
     if video_bytes is None:
         return Finding("corrupt", "its video is gone")
