@@ -154,8 +154,9 @@ def estimate(
 
 def _by_kind(jobs: Sequence[Job]) -> dict[Any, tuple[Job, int]]:
     """One job of each kind that takes another time, and how many there are: a million are of a few kinds."""
-    numbers = Counter(map(_kind, jobs))
-    return {kind: (job, numbers[kind]) for kind, job in zip(map(_kind, jobs), jobs, strict=True)}
+    kinds = list(map(_kind, jobs))
+    examples = dict(zip(kinds, jobs, strict=True))
+    return {kind: (examples[kind], number) for kind, number in Counter(kinds).items()}
 
 
 _kind = attrgetter("num_frames", "width", "height", "num_inference_steps", "cfg_scale")

@@ -260,11 +260,25 @@ def own_inputs(shared: Mapping[str, Any], job: Job) -> dict[str, Any]:
     return {**shared, "prompt": job.prompt, "seed": job.seed}
 
 
-@lru_cache(maxsize=4096)
 def _shared_inputs(
     packed_settings: bytes, conditions: Conditions, reference_digest: str | None
 ) -> tuple[dict[str, Any], tuple[str, str, str]]:
     """The inputs but for prompt and seed, and their canonical JSON, cut in three where those two belong."""
+    template, parts = _template(packed_settings, conditions)
+    if "reference" not in template:
+        return template, parts
+    head, middle, tail = parts
+    before, after = middle.split(_REFERENCE_HERE)  # "reference" stands between "prompt" and "seed"
+    return {**template, "reference": reference_digest}, (head, f"{before}{_canonical(reference_digest)}{after}", tail)
+
+
+# No JSON holds this: a control character is escaped in its strings.
+_REFERENCE_HERE = "\0"
+
+
+@lru_cache(maxsize=4096)
+def _template(packed_settings: bytes, conditions: Conditions) -> tuple[dict[str, Any], tuple[str, str, str]]:
+    """What `_shared_inputs` makes, one for all references, with a mark where the reference's digest belongs."""
     inputs: dict[str, Any] = {"prompt": None, "seed": None}
     inputs |= zip(SETTING_FIELDS, marshal.loads(packed_settings), strict=True)
     inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}
@@ -272,12 +286,16 @@ def _shared_inputs(
     if inputs["mechanism"] == "none":
         del inputs["sampling"], inputs["short_reference"]
     else:
-        inputs["reference"] = reference_digest
+        inputs["reference"] = None
     if inputs["mechanism"] in ("vace", "fun_control"):
         inputs["control"] = conditions.control
-    texts = [f"{_canonical(name)}:{_canonical(inputs[name])}" for name in sorted(inputs)]
-    prompt, seed = sorted(inputs).index("prompt"), sorted(inputs).index("seed")
-    head = "{" + ",".join([*texts[:prompt], '"prompt":'])
-    middle = "," + ",".join([*texts[prompt + 1 : seed], '"seed":'])
+    said = {name: _canonical(value) for name, value in inputs.items()} | {"prompt": "", "seed": ""}
+    if "reference" in inputs:
+        said["reference"] = _REFERENCE_HERE
+    names = sorted(inputs)
+    texts = [f"{_canonical(name)}:{said[name]}" for name in names]
+    prompt, seed = names.index("prompt"), names.index("seed")
+    head = "{" + ",".join(texts[: prompt + 1])
+    middle = "," + ",".join(texts[prompt + 1 : seed + 1])
     tail = "".join(f",{text}" for text in texts[seed + 1 :]) + "}"
     return inputs, (head, middle, tail)

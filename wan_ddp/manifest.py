@@ -158,8 +158,8 @@ class _Reader:
         prompt = _value(prompted, _PROMPT)
         if prompt is None or prompt.isspace():
             return None
-        shared = self._prompts[prompted] = self._shared.setdefault(prompt, prompt)
-        return shared
+        self._prompts[prompted] = prompt
+        return prompt
 
     def read(self, text: str) -> tuple[Job, str]:
         """The job of a line, and the folder that its output lies in. Raises _BadFieldsError."""

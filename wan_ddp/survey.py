@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 from unicodedata import is_normalized
 
 from wan_ddp.claims import claim_key
@@ -120,28 +120,25 @@ def _look_up(
     """
     findings: list[Finding | None] = [None] * len(jobs)
     root = str(outputs.root)
-    is_there = _Folders(root).is_there
+    where = _Folders(root).where
     folders: dict[str, list[int]] = defaultdict(list)
     for start, end in runs:
         folders[jobs[start].folder] += range(start, end)
     for folder, positions in folders.items():
-        if not is_there(folder):
-            for position in positions:
-                findings[position] = NEVER_MADE
-            continue
-        path = f"{root}/{folder}"
-        found = list_files(path)
+        place = where(folder)
+        found = {} if place == "nowhere" else list_files(f"{root}/{folder}")
         if found is None:
             continue
-        is_own = not _is_linked(path)  # else it may lead out of the output folder, which is no place for a video
+        is_own = place != "linked"  # else it may lead out of the output folder, which is no place for a video
         if is_own and not found:
             for position in positions:
                 findings[position] = NEVER_MADE
             continue
+        failures = {name for name in found if name.endswith(".failed.json")}
         for position in positions:
             stem, mark = jobs[position].stem, marks[position]
             record = found.get(f"{stem}.json")
-            if f".{stem}.failed.json" in found:
+            if failures and f".{stem}.failed.json" in failures:
                 continue
             if record and mark and (video := found.get(f"{stem}.mp4")):
                 seconds = index.seconds(record, mark, video.st_size)
@@ -151,34 +148,40 @@ def _look_up(
     return findings
 
 
+Where = Literal["here", "linked", "nowhere"]
+
+
 class _Folders:
-    """Which references' folders there are: a category's folder is listed once, instead of asked for each of them."""
+    """Where references' folders are: a category's folder is listed once, instead of asked for each of them."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._names: dict[str, frozenset[str] | None] = {}
+        self._listed: dict[str, dict[str, Where] | None] = {}
 
-    def is_there(self, folder: str) -> bool:
-        """False where the folder is certainly not there."""
+    def where(self, folder: str) -> Where:
+        """Whether it is in its place, by way of a symbolic link (its own or its category's), or not at all."""
         category, _, name = folder.rpartition("/")
-        if category not in self._names:
-            self._names[category] = _names_in(f"{self._root}/{category}")
-        names = self._names[category]
-        return names is None or name in names
+        if category not in self._listed:
+            self._listed[category] = _list_folders(f"{self._root}/{category}")
+        listed = self._listed[category]
+        if listed is None:
+            return "linked" if _is_linked(f"{self._root}/{folder}") else "here"
+        return listed.get(name, "nowhere")
 
 
-def _names_in(folder: str) -> frozenset[str] | None:
+def _list_folders(category: str) -> dict[str, Where] | None:
     """What lies in a category's folder; None where that cannot be trusted to tell what does not."""
-    if os.path.islink(folder):  # noqa: PTH114 - as below
+    if os.path.islink(category):  # noqa: PTH114 - as below
         return None
     try:
-        names = frozenset(os.listdir(folder))  # noqa: PTH208
+        with os.scandir(category) as entries:
+            listed: dict[str, Where] = {each.name: "linked" if each.is_symlink() else "here" for each in entries}
     except FileNotFoundError:
-        return frozenset()
+        return {}
     except OSError:
         return None
     # Some file systems keep names in another form than they were given, and find them by either.
-    return names if all(is_normalized("NFC", name) for name in names) else None
+    return listed if all(is_normalized("NFC", name) for name in listed) else None
 
 
 def _is_linked(folder: str) -> bool:
