@@ -16,7 +16,7 @@ from wan_ddp.outputs import Outputs
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
 from wan_ddp.uncollected import uncollected
-from wan_ddp.verdict import NEVER_MADE, Finding
+from wan_ddp.verdict import NEVER_MADE, Finding, verified
 
 _NUM_SHOWN = 10
 
@@ -142,7 +142,7 @@ def _look_up(
                 continue
             if record and mark and (video := found.get(f"{stem}.mp4")):
                 seconds = index.seconds(record, mark, video.st_size)
-                findings[position] = None if seconds is None else Finding("verified", seconds=seconds)
+                findings[position] = None if seconds is None else verified(seconds)
             elif is_own and f"{stem}.json" not in found:
                 findings[position] = NEVER_MADE
     return findings

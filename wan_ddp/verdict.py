@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -66,6 +66,20 @@ class Finding:
     record: Record | None = None
     seconds: float = 0.0
     """What making the video took, where its record says."""
+
+
+class _Unfrozen:
+    """What is to be a Finding, see `wan_ddp.job.make_job`."""
+
+    __slots__ = ("failure", "record", "seconds", "state", "why")
+
+
+def verified(seconds: float) -> Finding:
+    """Of a video whose record need not be read; in a fifth of the time, as there are a million."""
+    finding: Any = _Unfrozen()
+    finding.state, finding.why, finding.failure, finding.record, finding.seconds = "verified", "", None, None, seconds
+    finding.__class__ = Finding
+    return cast(Finding, finding)
 
 
 NEVER_MADE = Finding("missing", "it was never made")
