@@ -55,6 +55,19 @@ def test_a_run_leaves_how_fast_its_ranks_were_for_the_next_one(launched: Launche
     assert read_speeds(experiment.output / "speeds.json", 2) is not None
 
 
+def test_the_verdict_sums_up_what_the_records_of_the_run_say(launched: Launched) -> None:
+    experiment, result = launched
+    records = [json.loads(path.read_bytes()) for path in experiment.output.glob("*/*/seed_*.json")]
+    took = experiment.report()["totals"]["this_run"]
+    assert (took["videos"], took["ranks"], took["gpus"], took["gpu_hours"]) == (4, 2, 0, None)
+    assert took["forwards"] == sum(record["num_forwards"] for record in records)
+    assert took["seconds"]["denoise"] == pytest.approx(
+        sum(record["seconds"]["denoise"] for record in records), abs=0.01
+    )
+    assert all(record["seconds_per_forward"] > 0 and record["seconds"]["turn"] >= 0 for record in records)
+    assert "this run: 4 videos in" in result.stderr
+
+
 def test_videos_lie_where_the_contract_says_and_are_what_the_jobs_ask_for(launched: Launched) -> None:
     experiment, _ = launched
     names = {str(path.relative_to(experiment.output)) for path in experiment.output.rglob("*.mp4")}
@@ -91,6 +104,8 @@ def test_a_second_run_makes_only_what_is_missing_and_the_same_bytes_on_one_rank(
     assert experiment.digests() == before
     assert kept.stat().st_mtime_ns == kept_at
     assert len(experiment.report()["failed"]) == 2
+    totals = experiment.report()["totals"]
+    assert (totals["this_run"]["videos"], totals["all_videos"]["videos"]) == (1, 4)
 
 
 def test_the_list_of_what_is_missing_runs_as_it_is(launched: Launched, tmp_path: Path) -> None:

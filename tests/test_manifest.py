@@ -606,3 +606,75 @@ def test_a_line_is_read_as_if_it_stood_alone_whatever_stands_before_it(
                 return [problem.split(":", 2)[2] for problem in error.problems]
 
         assert repr(outcome("\n".join([*before, text]))) == repr(outcome(text))
+
+
+raw_texts = st.sampled_from(["r.mp4", "../b.mp4", "", " ", "\u3000", '", "prompt": "', "a\tb", "a\x7fb"]) | st.text(
+    st.sampled_from('ab/."\\u0:,{} \x00\n\u2028é'), max_size=8
+)
+
+
+@settings(max_examples=300)
+@given(
+    category=st.sampled_from(["a", "b", 'a", "note": "x', "a\\u0062", "logs"]),
+    reference=raw_texts | st.just("long" * 60),
+    prompt=raw_texts,
+    tail=st.sampled_from(
+        [
+            '0, "seed": 42}',
+            '0, "seed": 42} ',
+            '0, "seed": 42, "n\\u006fte": "x"}',
+            '0, "seed": 42, "reference": "other.mp4"}',
+            '0, "seed": 42, "width": 16, "negative_prompt": "x", "mechanism": "none"}',
+            '1.0, "seed": 42}',
+            '0, "seed": 4e400}',
+            '0, "seed": 42',
+        ]
+    ),
+    escape=st.booleans(),
+)
+def test_a_line_between_what_stood_around_others_before_is_read_as_if_it_stood_alone(
+    category: str, reference: str, prompt: str, tail: str, escape: bool
+) -> None:
+    """Two references and two prompts between one head and one tail, as JSON has them or as they should not be."""
+
+    def between(reference: str, prompt: str) -> str:
+        reference, prompt = (json.dumps(text)[1:-1] if escape else text for text in (reference, prompt))
+        text = f'{{"category": "{category}", "reference": "{reference}", "prompt": "{prompt}", "prompt_index": {tail}'
+        return text.replace("\n", "")
+
+    with tempfile.TemporaryDirectory() as folder:
+        manifests = Manifests(Path(folder))
+
+        def outcome(*lines: str) -> list[Any]:
+            try:
+                return [asdict(job) for job in manifests.read("\n".join(lines))][-1:]
+            except ManifestError as error:
+                where = f"{manifests.path}:{len(lines)}: "
+                return [problem.removeprefix(where) for problem in error.problems if problem.startswith(where)]
+
+        before = between("first.mp4", "first"), between("second.mp4", "first"), between("third.mp4", "second")
+        text = between(reference, prompt)
+        if not text.strip(" \t\r"):
+            return
+        alone = outcome(text)
+        together = outcome(*before, text)
+        good_before = not [problem for line in before for problem in outcome(line) if isinstance(problem, str)]
+        assert repr(together) == repr(alone) or (not good_before and not together and isinstance(alone[0], dict))
+
+
+def test_only_the_first_line_of_one_output_is_taken_whether_it_was_read_whole_or_like_others(
+    manifests: Manifests,
+) -> None:
+    lines = [line(reference=f"{number}.mp4", prompt=prompt) for number in range(4) for prompt in ("p", "q")]
+    problems = manifests.problems("\n".join(lines))
+    assert [problem.partition(";")[0] for problem in problems] == [
+        f"{number}: same output a/ref_{(number - 2) // 2}_832x480/seed_42_prompt_0.mp4 as line {number - 1}"
+        for number in (2, 4, 6, 8)
+    ]
+
+
+def test_a_line_that_is_not_utf_8_is_named_far_into_a_file(manifests: Manifests) -> None:
+    good = "".join(f"{line(seed=seed, prompt='p' * 200)}\n" for seed in range(9000)).encode()
+    assert len(good) > 2**21
+    assert manifests.problems(good + b'{"category": "\xff"}\n') == ["9001: not UTF-8; save the manifest as UTF-8"]
+    assert len(manifests.read(good)) == 9000

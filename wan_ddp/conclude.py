@@ -15,7 +15,8 @@ from wan_ddp.heartbeat import RankState, States, run_folder
 from wan_ddp.process import is_dead
 from wan_ddp.settings import Settings
 from wan_ddp.survey import Task
-from wan_ddp.verdict import report, rerun_lines
+from wan_ddp.totals import describe, sum_up
+from wan_ddp.verdict import Record, report, rerun_lines
 
 _POLL_SECONDS = 1.0
 
@@ -27,14 +28,30 @@ def conclude(
     run_id: str,
     started: datetime,
     silent_ranks: Sequence[int],
+    *,
+    records: Sequence[Record] = (),
+    on_gpus: bool = False,
 ) -> dict[str, Any]:
-    """Write `report.json` and `missing.jsonl` from what was found on disk; returns the report. Raises OSError."""
+    """Write `report.json` and `missing.jsonl` from what was found on disk; returns the report. Raises OSError.
+
+    `records` are of the verified videos that this run made; `on_gpus` says whether its ranks held GPUs.
+    """
     jobs, findings = [task.job for task in tasks], [task.finding for task in tasks]
+    finished = datetime.now(timezone.utc)
+    gpus = {(state.node, state.host, state.gpu) for state in states}
+    totals = sum_up(
+        records,
+        findings,
+        num_ranks=len(states),
+        num_gpus=len(gpus) if on_gpus else 0,
+        wall_seconds=(finished - started).total_seconds(),
+    )
     keep = settings.on_change == "keep"
     verdict = report(jobs, findings, keep_changed=keep) | {
         "run_id": run_id,
         "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
-        "finished": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+        "finished": f"{finished:%Y-%m-%dT%H:%M:%SZ}",
+        "totals": totals,
         "silent_ranks": list(silent_ranks),
         "ranks": [asdict(state) for state in states],
     }
@@ -65,6 +82,8 @@ def summary(verdict: dict[str, Any], output: Path) -> str:
         lines += [f"  {job['id']}: {state}: {job['why']}" for job in verdict[state]]
     lines += [f"  rank {state['rank']} ended early: {state['error']}" for state in verdict["ranks"] if state["error"]]
     lines += [f"  rank {rank} never came to the barrier" for rank in verdict["silent_ranks"]]
+    if took := describe(verdict["totals"]):
+        lines.append(f"  this run: {took}")
     verified = f"{verdict['verified']} of {verdict['expected']} videos are there and verified"
     if verdict["complete"]:
         return "\n".join([*lines, f"complete: {verified}, in {output}"])

@@ -1,8 +1,11 @@
 """What a run will take: GPU time, disk and memory, from measurements where there are any."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import median
+from typing import Any
 
 from wan_ddp.job import Job
 
@@ -122,22 +125,41 @@ def estimate(
     `made` are videos of this run with the seconds that each took; without any, the samples of a pilot count, and
     without those what an H100 takes for a model of that size (Wan2.1-T2V-14B).
     """
-    num_bytes = sum(samples.num_bytes(job) if samples else video_bytes(job) for shard in shards for job in shard)
+    kinds = [list(_by_kind(shard).values()) for shard in shards]
+    if samples:
+        num_bytes = sum(samples.num_bytes(job) for shard in shards for job in shard)
+    else:
+        num_bytes = sum(number * video_bytes(job) for shard in kinds for job, number in shard)
     if made:
         # Against the H100, because a long video among short ones tells nothing of their time.
         speed = median(seconds / h100_seconds(job) for job, seconds in made)
-        busiest = max((sum(speed * h100_seconds(job) for job in shard) for shard in shards), default=0.0)
+        seconds_of = [sum(number * speed * h100_seconds(job) for job, number in shard) for shard in kinds]
+        busiest = max(seconds_of, default=0.0)
         basis = f"{median(seconds for _, seconds in made):.0f} s a video, the median of those made"
         return Estimate(busiest, num_bytes, basis)
     ranks_per_gpu = -(-len(shards) // num_gpus)
-    gpus = [shards[first : first + ranks_per_gpu] for first in range(0, len(shards), ranks_per_gpu)]
+    groups = range(0, len(shards), ranks_per_gpu)
+    gpus = [shards[first : first + ranks_per_gpu] for first in groups]
     if samples:
         return Estimate(max(map(samples.gpu_seconds, gpus), default=0.0), num_bytes, samples.basis)
-    busiest = max(sum(h100_seconds(job, size) for shard in gpu for job in shard) for gpu in gpus)
+    busiest = max(
+        sum(number * h100_seconds(job, size) for shard in kinds[first : first + ranks_per_gpu] for job, number in shard)
+        for first in groups
+    )
     basis = "Wan2.1-T2V-14B on H100, as DiffSynth comes"
     if size not in (None, ModelSize()):
         basis = f"in proportion to {basis}"
     return Estimate(busiest, num_bytes, basis, is_measured=False)
+
+
+def _by_kind(jobs: Sequence[Job]) -> dict[Any, tuple[Job, int]]:
+    """One job of each kind that takes another time, and how many there are: a million are of a few kinds."""
+    kinds = list(map(_kind, jobs))
+    examples = dict(zip(kinds, jobs, strict=True))
+    return {kind: (examples[kind], number) for kind, number in Counter(kinds).items()}
+
+
+_kind = attrgetter("num_frames", "width", "height", "num_inference_steps", "cfg_scale")
 
 
 def h100_seconds(job: Job, size: ModelSize | None = None) -> float:

@@ -5,7 +5,7 @@ import json
 import marshal
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from operator import attrgetter, is_
@@ -33,9 +33,12 @@ _REF_STEM = re.compile(r"ref_.+_\d+x\d+")
 
 
 @lru_cache(maxsize=1 << 17)
-def _reference_folder(reference: str, width: int, height: int) -> str:
+def reference_folder(reference: str, width: int, height: int) -> str:
     """The reference's folder name: its stem if that is already `ref_<name>_<W>x<H>`, else built so."""
-    stem = unicodedata.normalize("NFC", PurePath(reference).stem)
+    stem, _, suffix = reference.rpartition("/")[2].rpartition(".")
+    if not suffix or not stem or stem.startswith("."):  # rarely: a PurePath takes its time
+        stem = PurePath(reference).stem
+    stem = unicodedata.normalize("NFC", stem)
     return stem if _REF_STEM.fullmatch(stem) else f"ref_{stem}_{width}x{height}"
 
 
@@ -104,8 +107,18 @@ class Job:
     @property
     def id(self) -> str:
         """Where the video lies below the output folder, without `.mp4`; the job's name everywhere."""
-        folder = _reference_folder(self.reference, self.width, self.height)
+        folder = reference_folder(self.reference, self.width, self.height)
         return f"{self.category}/{folder}/seed_{self.seed}_prompt_{self.prompt_index}"
+
+    @property
+    def folder(self) -> str:
+        """The folder of the id, one for all videos of a reference."""
+        return f"{self.category}/{reference_folder(self.reference, self.width, self.height)}"
+
+    @property
+    def stem(self) -> str:
+        """The id in its folder."""
+        return f"seed_{self.seed}_prompt_{self.prompt_index}"
 
     @property
     def cost(self) -> int:
@@ -173,13 +186,15 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 
 class Identifier:
-    """Tells the fingerprints of many jobs, in a fifth of the time where those of one reference follow one another."""
+    """Tells the fingerprints of many jobs, in a tenth of the time where those that are alike follow one another."""
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
         self._last: tuple[Any, ...] = ()
         self._shared: dict[str, Any] = {}
-        self._texts = ("", "", "")
+        self._is_known = False
+        self._begun = hashlib.sha256()
+        self._middle = self._tail = ""
 
     def identify(self, job: Job, reference_digest: str | None) -> tuple[dict[str, Any], str | None]:
         """What `own_inputs` makes `fingerprint_inputs` of, one for many jobs, and the `fingerprint` of those.
@@ -188,13 +203,26 @@ class Identifier:
         """
         now = (*_settings(job), reference_digest)
         if len(now) != len(self._last) or not all(map(is_, now, self._last)):  # equal is not enough, 5 and 5.0 are
-            packed = _packed_settings(job)
-            self._shared, self._texts = _shared_inputs(packed, self._conditions, reference_digest)
             self._last = now
-        shared, (head, middle, tail) = self._shared, self._texts
-        if None in (self._conditions.model, self._conditions.lora) or shared.get("reference", "unused") is None:
-            return shared, None
-        return shared, _sha256(f"{head}{_canonical(job.prompt)}{middle}{job.seed}{tail}")
+            self.turn_to(job, reference_digest)
+        return self._shared, self.mark(job)
+
+    def turn_to(self, job: Job, reference_digest: str | None) -> dict[str, Any]:
+        """What the job shares with all that have its very settings and reference: those `mark` can be asked for."""
+        conditions = self._conditions
+        shared, (head, self._middle, self._tail) = _shared_inputs(_packed_settings(job), conditions, reference_digest)
+        not_known = None in (conditions.model, conditions.lora) or shared.get("reference", "unused") is None
+        self._shared, self._is_known = shared, not not_known
+        self._begun = hashlib.sha256(head.encode())
+        return shared
+
+    def mark(self, job: Job) -> str | None:
+        """The fingerprint, see `identify`."""
+        if not self._is_known:
+            return None
+        digest = self._begun.copy()
+        digest.update(f"{_canonical(job.prompt)}{self._middle}{job.seed}{self._tail}".encode())
+        return digest.hexdigest()
 
 
 _settings = attrgetter(*SETTING_FIELDS)
@@ -203,6 +231,20 @@ _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_look = attrgetter(*SETTING_FIELDS, "reference", "category")
+
+
+def runs_of_alike(jobs: Sequence[Job]) -> Iterator[tuple[int, int]]:
+    """Where jobs that differ in prompt, prompt_index and seed alone follow one another: (start, end) of each run."""
+    start, last = 0, _look(jobs[0]) if jobs else ()
+    for position, now in enumerate(map(_look, jobs)):
+        if not all(map(is_, now, last)):
+            yield start, position
+            start, last = position, now
+    if jobs:
+        yield start, len(jobs)
 
 
 def _packed_settings(job: Job) -> bytes:
@@ -218,11 +260,25 @@ def own_inputs(shared: Mapping[str, Any], job: Job) -> dict[str, Any]:
     return {**shared, "prompt": job.prompt, "seed": job.seed}
 
 
-@lru_cache(maxsize=4096)
 def _shared_inputs(
     packed_settings: bytes, conditions: Conditions, reference_digest: str | None
 ) -> tuple[dict[str, Any], tuple[str, str, str]]:
     """The inputs but for prompt and seed, and their canonical JSON, cut in three where those two belong."""
+    template, parts = _template(packed_settings, conditions)
+    if "reference" not in template:
+        return template, parts
+    head, middle, tail = parts
+    before, after = middle.split(_REFERENCE_HERE)  # "reference" stands between "prompt" and "seed"
+    return {**template, "reference": reference_digest}, (head, f"{before}{_canonical(reference_digest)}{after}", tail)
+
+
+# No JSON holds this: a control character is escaped in its strings.
+_REFERENCE_HERE = "\0"
+
+
+@lru_cache(maxsize=4096)
+def _template(packed_settings: bytes, conditions: Conditions) -> tuple[dict[str, Any], tuple[str, str, str]]:
+    """What `_shared_inputs` makes, one for all references, with a mark where the reference's digest belongs."""
     inputs: dict[str, Any] = {"prompt": None, "seed": None}
     inputs |= zip(SETTING_FIELDS, marshal.loads(packed_settings), strict=True)
     inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}
@@ -230,12 +286,16 @@ def _shared_inputs(
     if inputs["mechanism"] == "none":
         del inputs["sampling"], inputs["short_reference"]
     else:
-        inputs["reference"] = reference_digest
+        inputs["reference"] = None
     if inputs["mechanism"] in ("vace", "fun_control"):
         inputs["control"] = conditions.control
-    texts = [f"{_canonical(name)}:{_canonical(inputs[name])}" for name in sorted(inputs)]
-    prompt, seed = sorted(inputs).index("prompt"), sorted(inputs).index("seed")
-    head = "{" + ",".join([*texts[:prompt], '"prompt":'])
-    middle = "," + ",".join([*texts[prompt + 1 : seed], '"seed":'])
+    said = {name: _canonical(value) for name, value in inputs.items()} | {"prompt": "", "seed": ""}
+    if "reference" in inputs:
+        said["reference"] = _REFERENCE_HERE
+    names = sorted(inputs)
+    texts = [f"{_canonical(name)}:{said[name]}" for name in names]
+    prompt, seed = names.index("prompt"), names.index("seed")
+    head = "{" + ",".join(texts[: prompt + 1])
+    middle = "," + ",".join(texts[prompt + 1 : seed + 1])
     tail = "".join(f",{text}" for text in texts[seed + 1 :]) + "}"
     return inputs, (head, middle, tail)

@@ -10,15 +10,16 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, get_type_hints
+from typing import Any, BinaryIO, NamedTuple, NoReturn, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from wan_ddp.errors import ManifestError
-from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Job, make_job
+from wan_ddp.job import JOB_FIELDS, SETTING_FIELDS, Job, make_job, reference_folder
 from wan_ddp.uncollected import uncollected
 
 # The longest file name that the usual file systems take, less what a hidden temporary name adds to it.
@@ -58,14 +59,21 @@ def read_manifest(path: Path, defaults: Mapping[str, Any], *, folder: Path | Non
     jobs: list[Job] = []
     problems: list[str] = []
     first_lines: dict[str, dict[tuple[int, int], int]] = defaultdict(dict)
-    reader = _Reader(defaults, os.path.realpath(folder or path.parent))
-    for number, text in _lines(path):
-        try:
-            job, output_folder = reader.read(text)
-        except _BadFieldsError as error:
-            problems += [f"{path}:{number}: {problem}" for problem in error.args]
+    reader = _Reader(defaults, os.path.realpath(folder or path.parent), first_lines)
+    like_before = reader.like_before
+    for number, line in _lines(path):
+        if found := like_before(line):
+            job, lines, own = found
+        elif text := line.strip(_JSON_SPACE):
+            try:
+                job, output_folder = reader.read(text)
+            except _BadFieldsError as error:
+                problems += [f"{path}:{number}: {problem}" for problem in error.args]
+                continue
+            lines, own = first_lines[output_folder], (job.seed, job.prompt_index)
+        else:
             continue
-        first = first_lines[output_folder].setdefault((job.seed, job.prompt_index), number)
+        first = lines.setdefault(own, number)
         if first != number:
             problems.append(
                 f"{path}:{number}: same output {job.id}.mp4 as line {first}; every job needs its own "
@@ -86,11 +94,72 @@ class _Reader:
     The others are checked in what is their own, which takes a third of the time: a million lines are like that.
     """
 
-    def __init__(self, defaults: Mapping[str, Any], base: str) -> None:
-        self._defaults, self._base = defaults, base
+    def __init__(self, defaults: Mapping[str, Any], base: str, lines: Mapping[str, dict[tuple[int, int], int]]) -> None:
+        self._defaults, self._base, self._lines = defaults, base, lines
         self._shared: dict[str, str] = {}
         self._alike: dict[bytes, tuple[str, tuple[Any, ...]]] = {}
         self._places: dict[tuple[bytes, str], tuple[str, str]] = {}
+        self._prompts: dict[str, str] = {}
+        self._around: dict[tuple[str, str], _Around] = {}
+        self._found: dict[tuple[str, int, int], dict[str, _Place]] = {}
+
+    def like_before(self, line: str) -> tuple[Job, dict[tuple[int, int], int], tuple[int, int]] | None:
+        """A line as `json.dumps` writes it, that says what an earlier one said but for reference and prompt.
+
+        The job, the lines that its folder's outputs were first seen in, and what it is called by there. None for a line
+        that is to be read: it may be good or not.
+        """
+        try:
+            head, named, prompted, tail = line.split(_BETWEEN, 3)
+        except ValueError:
+            return None
+        around = self._around.get((head, tail))
+        if around is None:
+            self._look_around(line, head, named, prompted, tail)
+            return None
+        place = around.places.get(named) or self._find(around, named)
+        prompt = self._prompts.get(prompted) or self._take(prompted)
+        if place is None or prompt is None:
+            return None
+        category, prompt_index, seed, settings = around.same
+        return make_job(category, place[0], prompt, prompt_index, seed, settings), place[1], around.own
+
+    def _look_around(self, line: str, head: str, named: str, prompted: str, tail: str) -> None:
+        """Remember what stands around a reference and a prompt, if they stand in their usual places of a good line."""
+        usual = _HEAD.fullmatch(head) and _TAIL.match(tail)
+        if not usual or _value(named, _REFERENCE) is None or self._take(prompted) is None:
+            return
+        if len(self._around) >= _MAX_AROUND:  # every line has a seed of its own, say
+            return
+        try:
+            job, _ = self.read(line)
+        except _BadFieldsError:  # which is told when it is read again
+            return
+        if job.note is not None:
+            return
+        places = self._found.setdefault((job.category, job.width, job.height), {})
+        same = (job.category, job.prompt_index, job.seed, _settings(job))
+        self._around[head, tail] = _Around(same, (job.seed, job.prompt_index), (job.width, job.height), places)
+
+    def _find(self, around: "_Around", named: str) -> "_Place | None":
+        """Where a reference lies, and its outputs; None if that wants a closer look."""
+        value = _value(named, _REFERENCE)
+        if value is None:
+            return None
+        reference = _absolute(self._base, value)
+        name = reference_folder(reference, *around.size)
+        if _num_bytes(name) > _MAX_FILE_NAME_BYTES:
+            return None
+        place = around.places[named] = reference, self._lines[f"{around.same[0]}/{name}"]
+        return place
+
+    def _take(self, prompted: str) -> str | None:
+        """A prompt that need not be looked at again, None if it wants a closer look."""
+        prompt = _value(prompted, _PROMPT)
+        if prompt is None or prompt.isspace():
+            return None
+        self._prompts[prompted] = prompt
+        return prompt
 
     def read(self, text: str) -> tuple[Job, str]:
         """The job of a line, and the folder that its output lies in. Raises _BadFieldsError."""
@@ -111,6 +180,34 @@ class _Reader:
         if own is not None:
             self._alike[rest] = job.category, _settings(job)
         return job, _folder(job)
+
+
+_Place = tuple[str, dict[tuple[int, int], int]]
+# A line as json.dumps writes it, cut at _BETWEEN: _HEAD, _REFERENCE and its value, _PROMPT and its value, _TAIL.
+_BETWEEN = '", "'
+_HEAD = re.compile(r'\{"category": "[^"\\]*')
+_REFERENCE, _PROMPT = 'reference": "', 'prompt": "'
+_TAIL = re.compile(r'prompt_index": [0-9]+, "seed": [0-9]')
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+_MAX_AROUND = 100_000
+_BLOCK_BYTES = 1 << 20
+_JSON_SPACE = " \t\r\n"
+
+
+class _Around(NamedTuple):
+    """What a line says beside reference and prompt; `own` tells its job from others of one reference."""
+
+    same: tuple[str, int, int, tuple[Any, ...]]
+    own: tuple[int, int]
+    size: tuple[int, int]
+    places: dict[str, _Place]
+    """By what is named: the reference's path, and the lines of its folder's outputs."""
+
+
+def _value(text: str, name: str) -> str | None:
+    """The value after the field's name, if it is not empty and stands in JSON as it is."""
+    value = text.removeprefix(name)
+    return value if value and len(text) == len(name) + len(value) and not _ESCAPED.search(value) else None
 
 
 def _folder(job: Job) -> str:
@@ -166,17 +263,27 @@ def check_defaults(defaults: Mapping[str, Any]) -> list[str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, numbered from 1. Split at \\n alone: U+2028 may stand inside a string."""
-    number = 0
+    """The lines, numbered from 1. Split at \\n alone: U+2028 may stand inside a string."""
+    return enumerate(chain.from_iterable(_blocks(path)), start=1)
+
+
+def _blocks(path: Path) -> Iterator[list[str]]:
+    """The lines, many at a time: decoded one by one, a million take seconds."""
+    num_lines = 0
     try:
         with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                if text := str(line, "utf-8-sig" if number == 1 else "utf-8").strip(" \t\r\n"):
-                    yield number, text
+            while block := file.read(_BLOCK_BYTES) + file.readline():
+                try:
+                    lines = str(block, "utf-8" if num_lines else "utf-8-sig").split("\n")
+                except UnicodeDecodeError as error:
+                    line = num_lines + block.count(b"\n", 0, error.start) + 1
+                    raise ManifestError([f"{path}:{line}: not UTF-8; save the manifest as UTF-8"]) from error
+                if block.endswith(b"\n"):
+                    del lines[-1]
+                num_lines += len(lines)
+                yield lines
     except OSError as error:
         raise ManifestError([f"{path}: cannot be read: {error.strerror}; give a JSON Lines file"]) from error
-    except UnicodeDecodeError as error:
-        raise ManifestError([f"{path}:{number}: not UTF-8; save the manifest as UTF-8"]) from error
 
 
 def _open(path: Path) -> BinaryIO:

@@ -29,7 +29,7 @@ from wan_ddp.files import (
 from wan_ddp.job import Job
 from wan_ddp.process import is_dead
 from wan_ddp.steps import discard_steps, fingerprint_of
-from wan_ddp.verdict import Failure, Finding, VideoFile, judge
+from wan_ddp.verdict import Failure, Finding, Record, VideoFile, judge, parse_record
 from wan_ddp.video import probe, write_mp4
 
 if TYPE_CHECKING:
@@ -128,6 +128,12 @@ class Outputs:
             why = _fault(self.video(job), finding.record.video)
             return Finding("corrupt", why) if why else finding
         return finding
+
+    def read_record(self, job: Job) -> Record | None:
+        """What the job's record says; None where there is none that can be read."""
+        with suppress(OSError):
+            return parse_record(self.record(job).read_bytes())
+        return None
 
     def prepare(self, job: Job) -> None:
         """Make the job's folder. Raises JobError for whatever would stop the video from being published there."""

@@ -29,8 +29,10 @@ def plan(jobs: Sequence[Job], world_size: int, seconds: Sequence[float] | None =
     shards: list[list[Job]] = [[] for _ in range(world_size)]
     loads = [0] * world_size
     for category in _by_category(jobs):
-        pieces = _pieces(category, world_size)
-        costs = [sum(job.cost for job in piece) for piece in pieces]
+        cost = _common_cost(category)
+        cuts = _weighted_cuts(category, world_size) if cost is None else _equal_cuts(category, world_size)
+        pieces = [category[start:end] for start, end in pairwise([0, *cuts, len(category)])]
+        costs = [len(piece) * cost if cost is not None else sum(job.cost for job in piece) for piece in pieces]
         heaviest_first = sorted(range(world_size), key=lambda piece: -costs[piece])
         least_loaded_first = sorted(range(world_size), key=lambda rank: loads[rank])
         for rank, piece in zip(least_loaded_first, heaviest_first, strict=True):
@@ -44,8 +46,8 @@ def _plan_by_speed(jobs: Sequence[Job], seconds: Sequence[float]) -> list[list[J
     loads = [0] * len(seconds)
     speeds = [min(seconds) / each for each in seconds]
     for category in _by_category(jobs):
-        if len({job.cost for job in category}) == 1:
-            ends = list(accumulate(_counts(len(category), speeds, loads, category[0].cost)))
+        if (cost := _common_cost(category)) is not None:
+            ends = list(accumulate(_counts(len(category), speeds, loads, cost)))
         else:
             # Each cut makes up for what rounding gave the ranks before it too much or too little of so far.
             cost_by_speed = (sum(loads) + sum(job.cost for job in category)) / sum(speeds)
@@ -83,10 +85,10 @@ def _by_category(jobs: Sequence[Job]) -> list[list[Job]]:
     return [[job for group in references.values() for job in group] for references in categories.values()]
 
 
-def _pieces(jobs: list[Job], num_pieces: int) -> list[list[Job]]:
-    equal = len({job.cost for job in jobs}) == 1
-    cuts = _equal_cuts(jobs, num_pieces) if equal else _weighted_cuts(jobs, num_pieces)
-    return [jobs[start:end] for start, end in pairwise([0, *cuts, len(jobs)])]
+def _common_cost(jobs: Sequence[Job]) -> int | None:
+    """What each of the jobs costs, if that is the same for all."""
+    costs = {job.cost for job in jobs}
+    return costs.pop() if len(costs) == 1 else None
 
 
 def _equal_cuts(jobs: list[Job], num_pieces: int) -> list[int]:

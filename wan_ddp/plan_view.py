@@ -116,13 +116,14 @@ def _estimate_lines(
     identity: str | None,
     seconds_a_video: Sequence[float] | None,
 ) -> list[str]:
-    num_to_do = sum(task.is_to_do(settings, None) for shard in shards for task in shard)
+    to_do = _to_do(shards, settings)
+    num_to_do = sum(map(len, to_do))
     if not num_to_do:
         return ["nothing is left to do"]
     pilot, why_not = fitting_pilot(settings, identity, len(shards))
-    expected = forecast(shards, settings, pilot)
+    expected = _forecast(shards, to_do, settings, pilot)
     if seconds_a_video:
-        costs = [sum(task.job.cost for task in shard if task.is_to_do(settings, None)) for shard in shards]
+        costs = [sum(job.cost for job in shard) for shard in to_do]
         basis = f"the speeds in {settings.speeds}"
         expected = replace(expected, seconds=longest_seconds(costs, seconds_a_video), basis=basis)
     num_gpus = -(-len(shards) // settings.ranks_per_gpu)
@@ -142,9 +143,22 @@ def forecast(
     shards: Sequence[Sequence[Task]], settings: Settings, pilot: Pilot | None, size: ModelSize | None = None
 ) -> Estimate:
     """What the rest of a run will take: by the videos that it has made, else by a pilot, else by an H100."""
-    tasks = [task for shard in shards for task in shard]
+    return _forecast(shards, _to_do(shards, settings), settings, pilot, size)
+
+
+def _to_do(shards: Sequence[Sequence[Task]], settings: Settings) -> list[list[Job]]:
+    return [[task.job for task in shard if task.is_to_do(settings, None)] for shard in shards]
+
+
+def _forecast(
+    shards: Sequence[Sequence[Task]],
+    to_do: Sequence[Sequence[Job]],
+    settings: Settings,
+    pilot: Pilot | None,
+    size: ModelSize | None = None,
+) -> Estimate:
+    tasks = (task for shard in shards for task in shard)
     done = [task for task in tasks if task.finding.state == "verified" and task.finding.seconds]
     made = [(task.job, task.finding.seconds) for task in done]
-    to_do = [[task.job for task in shard if task.is_to_do(settings, None)] for shard in shards]
     num_gpus = -(-len(shards) // settings.ranks_per_gpu)
     return estimate(to_do, num_gpus, made, pilot.samples() if pilot else None, size)

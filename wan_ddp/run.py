@@ -30,7 +30,7 @@ from wan_ddp.signals import Signals
 from wan_ddp.speeds import write_speeds
 from wan_ddp.supervisor import Patience, Supervisor
 from wan_ddp.survey import Task
-from wan_ddp.verdict import Failure
+from wan_ddp.verdict import Failure, Record
 from wan_ddp.worker_process import Workers, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,16 @@ def _run(
             claims.release()  # the others would wait for it, and this rank for them
             silent = launch.wait_for_all(states.one, settings.barrier_timeout)
             tasks = rank_run.settle(look_again(settings, ready))  # hours, where every video is decoded
-        verdict = conclude(settings, tasks, states.all(), launch.run_id, started, silent)
+        verdict = conclude(
+            settings,
+            tasks,
+            states.all(),
+            launch.run_id,
+            started,
+            silent,
+            records=rank_run.records(tasks),
+            on_gpus=ready.num_gpus > 0,
+        )
         _leave_speeds(settings, states.all())
         states.end(silent)
     except Stopped as stopped:
@@ -184,6 +193,14 @@ class _RankRun:
     def settle(self, tasks: Sequence[Task]) -> list[Task]:
         """Write down as given up what the claims say is, and no rank lived to write down."""
         return [self._settle(task) for task in tasks]
+
+    def records(self, tasks: Sequence[Task]) -> list[Record]:
+        """Of the videos that this run made since its start, and not another one on the same folder."""
+        before = self._ready.tasks
+        new = [task for was, task in zip(before, tasks, strict=True) if was.finding.state != "verified"]
+        verified = [task for task in new if task.finding.state == "verified"]
+        found = [task.finding.record or self._ready.outputs.read_record(task.job) for task in verified]
+        return [record for record in found if record and record.run_id == self._run_id]
 
     def _settle(self, task: Task) -> Task:
         history = self._claims.history(task.key) if self._is_to_do(task) else ()

@@ -5,17 +5,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
+from unicodedata import is_normalized
 
 from wan_ddp.claims import claim_key
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
-from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs
+from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike
 from wan_ddp.outputs import Outputs
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
 from wan_ddp.uncollected import uncollected
-from wan_ddp.verdict import NEVER_MADE, Finding
+from wan_ddp.verdict import NEVER_MADE, Finding, verified
 
 _NUM_SHOWN = 10
 
@@ -54,6 +55,20 @@ class Task:
         return self.finding.state != "verified"
 
 
+class _Unfrozen:
+    """What is to be a Task, see `wan_ddp.job.make_job`."""
+
+    __slots__ = ("finding", "job", "mark", "shared_inputs")
+
+
+def make_task(job: Job, shared_inputs: Mapping[str, Any], finding: Finding, mark: str | None) -> Task:
+    """A Task, in a third of the time."""
+    task: Any = _Unfrozen()
+    task.job, task.shared_inputs, task.finding, task.mark = job, shared_inputs, finding, mark
+    task.__class__ = Task
+    return cast(Task, task)
+
+
 @uncollected()
 def survey(
     jobs: Sequence[Job],
@@ -72,18 +87,19 @@ def survey(
     """
     marks: list[str | None] = []
     shared: list[dict[str, Any]] = []
-    identify = Identifier(conditions).identify
-    for job in jobs:
+    identifier = Identifier(conditions)
+    runs = list(runs_of_alike(jobs))
+    for start, end in runs:
+        job = jobs[start]
         digest = digests.digest(job.reference, read=read_references) if job.mechanism != "none" else None
-        inputs, mark = identify(job, digest)
-        shared.append(inputs)
-        marks.append(mark)
+        shared += [identifier.turn_to(job, digest)] * (end - start)
+        marks += map(identifier.mark, jobs[start:end])
     index = RecordIndex(outputs.index)
-    findings = [None] * len(jobs) if full else _look_up(jobs, marks, outputs, index)
+    findings = [None] * len(jobs) if full else _look_up(jobs, runs, marks, outputs, index)
     if read_references and None in findings:
         index.start()
     tasks = [
-        Task(job, inputs, finding or _inspect(job, inputs, mark, outputs, index, full=full), mark)
+        make_task(job, inputs, finding or _inspect(job, inputs, mark, outputs, index, full=full), mark)
         for job, inputs, mark, finding in zip(jobs, shared, marks, findings, strict=True)
     ]
     with suppress(OSError):  # then the records are read again next time
@@ -92,37 +108,80 @@ def survey(
 
 
 def _look_up(
-    jobs: Sequence[Job], marks: Sequence[str | None], outputs: Outputs, index: RecordIndex
+    jobs: Sequence[Job],
+    runs: Sequence[tuple[int, int]],
+    marks: Sequence[str | None],
+    outputs: Outputs,
+    index: RecordIndex,
 ) -> list[Finding | None]:
     """What the index proves to be verified, and what is not there at all; None for all else.
 
     Each folder is listed once: a file that is not in it need not be asked for.
     """
     findings: list[Finding | None] = [None] * len(jobs)
-    folders: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for position, job in enumerate(jobs):
-        folder, _, stem = job.id.rpartition("/")
-        folders[folder].append((stem, position))
-    for folder, members in folders.items():
-        path = f"{outputs.root}/{folder}"
-        found = list_files(path)
+    root = str(outputs.root)
+    where = _Folders(root).where
+    folders: dict[str, list[int]] = defaultdict(list)
+    for start, end in runs:
+        folders[jobs[start].folder] += range(start, end)
+    for folder, positions in folders.items():
+        place = where(folder)
+        found = {} if place == "nowhere" else list_files(f"{root}/{folder}")
         if found is None:
             continue
-        is_own = not _is_linked(path)  # else it may lead out of the output folder, which is no place for a video
+        is_own = place != "linked"  # else it may lead out of the output folder, which is no place for a video
         if is_own and not found:
-            for _, position in members:
+            for position in positions:
                 findings[position] = NEVER_MADE
             continue
-        for stem, position in members:
-            record, mark = found.get(f"{stem}.json"), marks[position]
-            if f".{stem}.failed.json" in found:
+        failures = {name for name in found if name.endswith(".failed.json")}
+        for position in positions:
+            stem, mark = jobs[position].stem, marks[position]
+            record = found.get(f"{stem}.json")
+            if failures and f".{stem}.failed.json" in failures:
                 continue
             if record and mark and (video := found.get(f"{stem}.mp4")):
                 seconds = index.seconds(record, mark, video.st_size)
-                findings[position] = None if seconds is None else Finding("verified", seconds=seconds)
+                findings[position] = None if seconds is None else verified(seconds)
             elif is_own and f"{stem}.json" not in found:
                 findings[position] = NEVER_MADE
     return findings
+
+
+Where = Literal["here", "linked", "nowhere"]
+
+
+class _Folders:
+    """Where references' folders are: a category's folder is listed once, instead of asked for each of them."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._listed: dict[str, dict[str, Where] | None] = {}
+
+    def where(self, folder: str) -> Where:
+        """Whether it is in its place, by way of a symbolic link (its own or its category's), or not at all."""
+        category, _, name = folder.rpartition("/")
+        if category not in self._listed:
+            self._listed[category] = _list_folders(f"{self._root}/{category}")
+        listed = self._listed[category]
+        if listed is None:
+            return "linked" if _is_linked(f"{self._root}/{folder}") else "here"
+        return listed.get(name, "nowhere")
+
+
+def _list_folders(category: str) -> dict[str, Where] | None:
+    """What lies in a category's folder; None where that cannot be trusted to tell what does not."""
+    if os.path.islink(category):  # noqa: PTH114 - as below
+        return None
+    try:
+        with os.scandir(category) as entries:
+            listed: dict[str, Where] = {each.name: "linked" if each.is_symlink() else "here" for each in entries}
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        return None
+    # Some file systems keep names in another form than they were given, and find them by either.
+    return listed if all(is_normalized("NFC", name) for name in listed) else None
 
 
 def _is_linked(folder: str) -> bool:

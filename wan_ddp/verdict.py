@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,6 +34,12 @@ class Record:
     inputs: dict[str, Any]
     video: VideoFile
     seconds: dict[str, float] = field(default_factory=dict)
+    run_id: Any = None
+    """This and what follows is for `wan_ddp.totals`; whatever stands there, the verdict is the same."""
+    rank: Any = None
+    num_forwards: Any = None
+    peak_memory_bytes: Any = None
+    loading_seconds: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,20 @@ class Finding:
     """What making the video took, where its record says."""
 
 
+class _Unfrozen:
+    """What is to be a Finding, see `wan_ddp.job.make_job`."""
+
+    __slots__ = ("failure", "record", "seconds", "state", "why")
+
+
+def verified(seconds: float) -> Finding:
+    """Of a video whose record need not be read; in a fifth of the time, as there are a million."""
+    finding: Any = _Unfrozen()
+    finding.state, finding.why, finding.failure, finding.record, finding.seconds = "verified", "", None, None, seconds
+    finding.__class__ = Finding
+    return cast(Finding, finding)
+
+
 NEVER_MADE = Finding("missing", "it was never made")
 _RECORD = TypeAdapter(Record)
 _FAILURE = TypeAdapter(Failure)
@@ -82,12 +102,19 @@ def judge(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | No
     return replace(finding, failure=given_up)
 
 
+def parse_record(text: bytes) -> Record | None:
+    """What a record says; None if it does not parse."""
+    try:
+        return _RECORD.validate_json(text)
+    except ValidationError:
+        return None
+
+
 def _judge_record(inputs: Mapping[str, Any], record: bytes | None, video_bytes: int | None) -> Finding:
     if record is None:
         return NEVER_MADE
-    try:
-        found = _RECORD.validate_json(record)
-    except ValidationError:
+    found = parse_record(record)
+    if found is None:
         return Finding("corrupt", "its record does not parse")
     if video_bytes is None:
         return Finding("corrupt", "its video is gone")

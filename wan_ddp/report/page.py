@@ -19,6 +19,7 @@ from wan_ddp.report.charts import Chart
 from wan_ddp.report.contents import VIDEO_STATES, Contents, Row, Video
 from wan_ddp.report.pictures import RowPictures
 from wan_ddp.results import Run
+from wan_ddp.totals import describe
 
 _COLUMNS = (3, 4, 5, 6)
 _PAGE = files("wan_ddp.report") / "page"
@@ -236,4 +237,5 @@ def _shown_run(run: Run) -> dict[str, Any]:
         "manifest": run.file.manifest,
         "verified": report.get("verified"),
         "expected": report.get("expected"),
+        "took": describe(report.get("totals")),
     }

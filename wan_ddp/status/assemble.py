@@ -88,9 +88,16 @@ def _together(lives: Sequence[RunLife]) -> RunLife:
 
 
 def _run(live: LiveRun) -> RunStatus:
-    file = live.run.file
+    file, totals = live.run.file, (live.run.report or {}).get("totals")
     return RunStatus(
-        file.run_id, live.life, file.started, file.manifest, file.model, file.random_weights, file.world_size
+        file.run_id,
+        live.life,
+        file.started,
+        file.manifest,
+        file.model,
+        file.random_weights,
+        file.world_size,
+        totals if isinstance(totals, dict) else None,
     )
 
 

@@ -31,6 +31,8 @@ class RunStatus:
     model: str
     random_weights: bool
     world_size: int
+    totals: dict[str, Any] | None = None
+    """What it took, from its verdict, see `wan_ddp.totals`; None before."""
 
 
 @dataclass(frozen=True, slots=True)

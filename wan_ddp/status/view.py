@@ -11,6 +11,7 @@ from rich.text import Text
 from wan_ddp.progress import describe_seconds
 from wan_ddp.status.rank_table import Together, grouped, number, rank_table
 from wan_ddp.status.snapshot import Count, RankStatus, Snapshot
+from wan_ddp.totals import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def scrolled(snapshot: Snapshot, console: Console) -> RenderableType:
 
 def render(snapshot: Snapshot, detail: Detail, width: int) -> RenderableType:
     parts: list[RenderableType] = [*_head(snapshot), _bars(snapshot, detail, width), _pace(snapshot)]
+    parts += [_line(took) for run in snapshot.runs if (took := describe(run.totals))]
     if snapshot.ranks and snapshot.state != "ended":
         parts += ["", rank_table(snapshot, detail.together, width)]
     parts += [*_troubles(snapshot, detail), *_lists(snapshot, detail), *_advice(snapshot)]

@@ -40,9 +40,9 @@ class Result:
     """A video and what it took.
 
     `frames`: (num_frames, height, width, 3) uint8 RGB. `seconds`: by part: encode, turn (what the first `on_step`
-    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state or the preset saved it;
-    `reference_share`, the share of the reference in the first latent, with v2v only; `peak_memory_bytes` of this
-    process' tensors on the GPU.
+    took), denoise, decode. `measured`: `num_forwards` of the DiT, without those that a state or the preset saved it,
+    and `seconds_per_forward`, the scheduler's part of a step included; `reference_share`, the share of the reference in
+    the first latent, with v2v only; `peak_memory_bytes` of this process' tensors on the GPU.
     """
 
     frames: Frames
@@ -141,7 +141,10 @@ class Generator:
             frames = _to_frames(video.to(self.device), job)
             clock.lap()
         num_steps_made = sum(map(self._is_computed, range(self._loop.step, job.num_inference_steps)))
-        measured: dict[str, Any] = {"num_forwards": num_steps_made * (1 if job.cfg_scale == 1.0 else 2)}
+        num_forwards = num_steps_made * (1 if job.cfg_scale == 1.0 else 2)
+        measured: dict[str, Any] = {"num_forwards": num_forwards}
+        if num_forwards:
+            measured["seconds_per_forward"] = round(clock.laps[2] / num_forwards, 4)
         if job.mechanism == "v2v":
             measured["reference_share"] = round(1 - self._loop.first_sigma, 4)
         if self.device != "cpu":
