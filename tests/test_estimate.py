@@ -15,9 +15,11 @@ from wan_ddp.estimate import (
     cpu_step_seconds,
     estimate,
     h100_seconds,
+    one_copy_gib,
     rank_gib,
     rank_host_gib,
     video_bytes,
+    weights_gib,
 )
 from wan_ddp.job import Job
 from wan_ddp.plan import plan
@@ -135,6 +137,17 @@ def test_two_ranks_of_the_experiment_take_what_was_measured() -> None:
     assert 2 * rank_gib(JOB, ModelSize(), tiled=True) == pytest.approx(69.9)
     assert 2 * rank_host_gib(ModelSize()) == pytest.approx(12.7e9 / 2**30)
     assert 2 * GIB_PER_RANK == 69.9
+
+
+def test_two_ranks_with_one_copy_of_the_weights_take_what_was_measured() -> None:
+    def gib(num_ranks: int, *, in_float8: bool = False, num_text_weights: int = 5_680_910_336) -> float:
+        size = ModelSize(num_text_weights=num_text_weights)
+        return one_copy_gib(JOB, size, num_ranks, tiled=True, in_float8=in_float8)
+
+    text_encoder_beside = weights_gib(ModelSize()) + 10.6 + 1
+    assert gib(2) == pytest.approx(text_encoder_beside, abs=0.1)
+    assert gib(2, num_text_weights=0) == pytest.approx(36.9)
+    assert gib(2, in_float8=True) < 30 < gib(1) < gib(3) < gib(4)
 
 
 def test_the_text_encoder_is_the_most_that_a_small_model_holds() -> None:

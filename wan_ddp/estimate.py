@@ -24,6 +24,8 @@ _NOISE_BYTES_PER_PIXEL = 0.8  # what random weights make: 26 MB a video
 # (benchmarks/RESULTS.md). On the GPU, what is neither weights nor CUDA's own grows with the video; how, was not
 # measured: it is taken to be in proportion.
 GIB_PER_RANK = 69.9 / 2
+# What both take with one copy of the weights.
+_ONE_COPY_GIB = 36.9
 _CUDA_GIB = 1.0
 _MEASURED_TOKENS = 21 * 30 * 52
 _UNTILED_GIB_PER_TOKEN = 4.0 / _MEASURED_TOKENS
@@ -188,6 +190,21 @@ def rank_gib(job: Job, size: ModelSize, *, tiled: bool) -> float:
     denoising = weights_gib(size) + growing * share
     decoding = 0.0 if tiled else _num_tokens(job) * _UNTILED_GIB_PER_TOKEN
     return _CUDA_GIB + max(denoising + decoding, size.num_text_weights * _GIB_PER_WEIGHT)
+
+
+def one_copy_gib(job: Job, size: ModelSize, num_ranks: int, *, tiled: bool, in_float8: bool) -> float:
+    """The most GPU memory that the ranks of a GPU take together, with one copy of the weights, in GiB.
+
+    In float8 the DiT's weights are half as large once they are loaded. The text encoder comes and goes beside them.
+    """
+    weights = weights_gib(size)
+    held = weights * (0.54 if in_float8 else 1.0)
+    growing = (_ONE_COPY_GIB - weights_gib(ModelSize())) / 2 - _CUDA_GIB
+    share = _num_tokens(job) * size.width / (_MEASURED_TOKENS * _WIDTH)
+    decoding = 0.0 if tiled else _num_tokens(job) * _UNTILED_GIB_PER_TOKEN
+    at_work = held + num_ranks * (_CUDA_GIB + growing * share + decoding)
+    encoding = held + _CUDA_GIB + size.num_text_weights * _GIB_PER_WEIGHT
+    return max(at_work, encoding, weights + _CUDA_GIB)
 
 
 def weights_gib(size: ModelSize) -> float:

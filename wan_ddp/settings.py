@@ -70,6 +70,16 @@ class Settings:
     json: bool = False
     run_id: str | None = None
 
+    @property
+    def offloads(self) -> bool:
+        """Whether weights wait in the CPU's memory."""
+        return self.cpu_offload or self.vram_limit is not None
+
+    def shares_weights(self, *, on_gpu: bool) -> bool:
+        """Whether the ranks of a device have one copy of the weights."""
+        wants_own = not on_gpu if self.own_weights is None else self.own_weights
+        return not (wants_own or self.offloads)
+
     def conditions(
         self, model_identity: str | None, digest: Callable[[str], str | None] = lambda _: None
     ) -> Conditions:

@@ -47,8 +47,7 @@ class WorkerSpec:
     def shared_weights(self) -> Weights | None:
         """Those that it has in common with the GPU's other workers; None if it has its own."""
         settings = self.settings
-        wants_own = self.device == "cpu" if settings.own_weights is None else settings.own_weights
-        if wants_own or self.offload or settings.cpu_offload or settings.vram_limit is not None:
+        if self.offload or not settings.shares_weights(on_gpu=self.device != "cpu"):
             return None
         return Weights(self.checkpoint, self.device, settings.lora, settings.preset)
 

@@ -113,7 +113,7 @@ def check_gpu_memory(gpus: Sequence[Gpu], needs: Needs) -> Row:
     # What was not measured may be wrong; but where the weights alone do not fit, it is not.
     sure = needs.is_gib_measured or needs.gpu_weights_gib > total
     if needs.gpu_gib > total:
-        fitting = int(total // needs.rank_gib)
+        fitting = needs.num_fitting(total)
         remedy = f"--ranks-per-gpu {fitting}" if fitting else "--cpu-offload"
         return Row(name, found, needed, "fails" if sure else "warning", remedy)
     if needs.gpu_gib > free:

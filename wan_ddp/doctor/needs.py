@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wan_ddp.estimate import ModelSize, rank_gib, rank_host_gib, weights_gib
+from wan_ddp.estimate import ModelSize, one_copy_gib, rank_gib, rank_host_gib, weights_gib
 from wan_ddp.job import Job
 
 MEASURED_JOB = Job("any", "any", "any", 0, 0)
@@ -30,6 +30,9 @@ class Needs:
     basis: str = ""
     tiled: bool = True
     offload: bool = False
+    one_copy: bool = False
+    """Whether the ranks of a GPU share their weights, which are in float8 where `in_float8`."""
+    in_float8: bool = False
     step_timeout: float = 900.0
     measured_gib: float | None = None
     """Of GPU memory, with all ranks of a GPU at work, by a pilot."""
@@ -50,12 +53,21 @@ class Needs:
     @property
     def gpu_gib(self) -> float:
         """Of each GPU's memory, with its ranks at work."""
-        return self.ranks_on_gpu * self.rank_gib if self.measured_gib is None else self.measured_gib
+        return self._gib_of(self.ranks_on_gpu) if self.measured_gib is None else self.measured_gib
+
+    def num_fitting(self, total_gib: float) -> int:
+        """How many ranks a GPU of that much memory takes, of those that are asked for."""
+        return max((ranks for ranks in range(1, self.ranks_on_gpu + 1) if self._gib_of(ranks) <= total_gib), default=0)
+
+    def _gib_of(self, num_ranks: int) -> float:
+        if self.one_copy:
+            return one_copy_gib(self.largest, self.size, num_ranks, tiled=self.tiled, in_float8=self.in_float8)
+        return num_ranks * self.rank_gib
 
     @property
     def gpu_weights_gib(self) -> float:
         """What of it are weights."""
-        return self.ranks_on_gpu * weights_gib(self.size)
+        return (1 if self.one_copy else self.ranks_on_gpu) * weights_gib(self.size)
 
     @property
     def is_gib_measured(self) -> bool:

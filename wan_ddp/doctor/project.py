@@ -18,7 +18,7 @@ from wan_ddp.pilot import CPU, fitting_pilot
 from wan_ddp.plan import plan
 from wan_ddp.plan_view import forecast
 from wan_ddp.preflight import conditions_of, look, num_ranks, refuse_preset
-from wan_ddp.presets import MEANINGS
+from wan_ddp.presets import MEANINGS, can_offload
 from wan_ddp.progress import describe_seconds
 from wan_ddp.rank import Rank
 from wan_ddp.rank import device as device_of
@@ -206,7 +206,9 @@ def needs_of(
         seconds=expected.seconds if expected else 0.0,
         basis=expected.basis if expected else "",
         tiled=settings.tiled,
-        offload=settings.cpu_offload or settings.vram_limit is not None,
+        offload=settings.offloads,
+        one_copy=settings.shares_weights(on_gpu=device != CPU),
+        in_float8=not can_offload(settings.preset),
         step_timeout=settings.step_timeout,
         measured_gib=pilot.gpu_gib if pilot else None,
     )
