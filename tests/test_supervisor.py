@@ -613,6 +613,32 @@ def test_a_task_that_another_process_is_at_is_waited_for_and_not_made_twice(
     assert rank.counts == (1, 0)
 
 
+def test_a_rank_that_waits_looks_again_soon_however_long_its_worker_took_to_leave(
+    rank: Rank, other: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rank.task(1, "publish").key
+    monkeypatch.setattr(rank, "state_of", lambda task: "made" if task.key == made else "to_do")
+    dismiss = WorkerHandle.dismiss
+
+    def dismiss_slowly(worker: WorkerHandle, grace: float) -> None:
+        time.sleep(2.0)
+        dismiss(worker, grace)
+
+    monkeypatch.setattr(WorkerHandle, "dismiss", dismiss_slowly)
+    ended: list[float] = []
+
+    def finish() -> None:
+        assert comes_true(lambda: rank.heart.state.phase == "waiting")
+        other.communicate("\n")
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    rank.work("publish", "publish")
+    thread.join()
+    assert time.monotonic() - ended[0] < 10
+
+
 def test_a_task_whose_owner_dies_is_taken_over_and_the_death_is_charged(
     rank: Rank, other: "subprocess.Popen[str]"
 ) -> None:

@@ -144,10 +144,10 @@ class Supervisor:
         """Get the next task into this rank's hands, waiting for one if need be; False when there will be none."""
         failing_since: float | None = None
         while True:
-            asked = time.monotonic()
             self._see_to_published()
             if first := next(self._ahead(), None):
                 self._wait_for_disk(first.job)
+            asked = time.monotonic()
             try:
                 with self.signals.shield():  # a claim that nobody holds would be charged
                     self._write_ends()
@@ -160,6 +160,7 @@ class Supervisor:
                 if self.backlog.is_empty():
                     return False
                 is_stuck = self.backlog.is_stuck(self.patience.silence)
+                look_seconds = time.monotonic() - asked
             except OSError as error:
                 failing_since = failing_since or time.monotonic()
                 self._wait_for_claims(error, failing_since)
@@ -174,7 +175,7 @@ class Supervisor:
                     f"{self.patience.silence:g} s (--barrier-timeout), but are not dead: stopped, or their disk hangs"
                 )
             # Of a million claims a look takes seconds, and a thousand ranks may be waiting.
-            time.sleep(min(max(POLL_SECONDS, _POLL_SPACING * (time.monotonic() - asked)), _MAX_POLL_SECONDS))
+            time.sleep(min(max(POLL_SECONDS, _POLL_SPACING * look_seconds), _MAX_POLL_SECONDS))
 
     def _attempt(self) -> None:
         """One attempt at the task in hand, and what follows from it."""
