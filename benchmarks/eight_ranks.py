@@ -141,10 +141,14 @@ def watching() -> Iterator[dict[str, Any]]:
         thread.join()
 
 
-def children(pid: int) -> list[int]:
+def workers_of(pid: int) -> list[int]:
+    """A supervisor's worker, and then its successor if there is one."""
+    found = []
     with suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return sorted(found)
 
 
 def pid_of(state: Mapping[str, Any]) -> int:
@@ -161,7 +165,7 @@ def right_gpus(bench: Bench) -> None:
         run = bench.start("true", manifest, range(len(bench.gpus)))
         while run.process.poll() is None:
             for state in run.states():
-                workers |= dict.fromkeys(children(pid_of(state)), state["rank"])
+                workers |= dict.fromkeys(workers_of(pid_of(state)), state["rank"])
             time.sleep(0.5)
         run.wait()
     say(f"\n{num_ranks} ranks, {len(run.records())} videos of one step, complete and verified")
@@ -217,11 +221,11 @@ def faults(bench: Bench) -> None:
             sys.exit("it ended before anything was broken")
         time.sleep(0.2)
     states = sorted(run.states(), key=lambda state: int(state["rank"]))
-    worker = min(children(pid_of(states[0])))
+    worker, *_ = workers_of(pid_of(states[0]))
     os.kill(worker, signal.SIGKILL)
     stopped = states[-2:]
     for state in stopped:
-        for pid in (pid_of(state), *children(pid_of(state))):
+        for pid in (pid_of(state), *workers_of(pid_of(state))):
             os.kill(pid, signal.SIGSTOP)
     held = [state["job"] for state in stopped]
     run.wait()
@@ -233,13 +237,16 @@ def faults(bench: Bench) -> None:
 
 
 def main(work: Path, flags: Sequence[str]) -> None:
+    parts = os.environ.get("PARTS", "gpus scaling faults").split()
     bench = Bench(work, flags)
     names = {name for [name] in ask_gpus("name")}
     say(f"{len(bench.gpus)} GPUs {', '.join(names)}; {' '.join(bench.flags)}")
-    right_gpus(bench)
-    faults(bench)
-    if bench.gpus:
+    if "gpus" in parts:
+        right_gpus(bench)
+    if "scaling" in parts and bench.gpus:
         category_a_gpu(bench, scaling(bench))
+    if "faults" in parts:
+        faults(bench)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 # random weights and few steps. Written for four GPUs, runs on any number; without one, eight ranks of the tiny model on
 # the CPU. Needs 80 GB a GPU, 45 GB of disk, 64 GB of memory, about ten minutes.
 # usage: bash benchmarks/eight_ranks.sh WORK_FOLDER [flags of generate.py, such as --preset plain]
+# PARTS="gpus scaling faults" in the environment: some of these alone.
 set -euo pipefail
 
 work=$1
