@@ -172,8 +172,8 @@ def right_gpus(bench: Bench) -> None:
     for number, uuid in enumerate(bench.gpus):
         ranks = {workers[pid] for pid, uuids in seen["processes"].items() if uuid in uuids and pid in workers}
         says = {record["rank"] for record in run.records() if record["rank"] // 2 == number}
-        say(f"  GPU {number}: ranks {sorted(ranks)} seen by nvidia-smi, {sorted(says)} in the records;", end="")
-        say(f" at most {seen['gpu'][uuid] / 1024:.1f} GiB in use")
+        ranks_there = f"ranks {sorted(ranks)} seen by nvidia-smi, {sorted(says)} in the records"
+        say(f"  GPU {number}: {ranks_there}; at most {seen['gpu'][uuid] / 1024:.1f} GiB in use")
     loading = [record["loading_seconds"] for record in run.records()]
     for part in loading[0]:
         say(f"  {max(each[part] for each in loading):8.1f}  s at most, {part}")

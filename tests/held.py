@@ -23,6 +23,9 @@ class Few(Weights):
 
     obstacle: Path = Path("/nowhere")
 
+    def import_parts(self) -> None:
+        pass
+
     def load_and_pack(self) -> Any:
         if self.obstacle.exists():
             raise OutOfGpuMemoryError("cpu ran out of memory")

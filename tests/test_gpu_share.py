@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wan_ddp.errors import MachineError
-from wan_ddp.gpu_share import GpuShare, share_of
+from wan_ddp.gpu_share import GpuShare, machine_lock, share_of
 from wan_ddp.process import boot_id
 
 
@@ -97,3 +98,23 @@ def test_lock_files_of_somebody_else_are_not_trusted(tmp_path: Path, monkeypatch
     (tmp_path / f"wan_ddp-{os.getuid()}-{boot_id()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MachineError, match="belongs to somebody else"):
         share_of("cuda:0", {})
+
+
+def test_what_goes_better_one_after_another_waits_for_no_process_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}; from wan_ddp.gpu_share import machine_lock\n"
+    code += "with machine_lock('load'): print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        clock = time.monotonic()
+        with machine_lock("load", patience=0.5):
+            assert 0.5 < time.monotonic() - clock < 10
+        assert "going on beside it" in caplog.text
+        release = threading.Timer(0.3, holder.communicate, [b"\n"])
+        release.start()
+        with machine_lock("load", patience=30):
+            assert "held by another" not in caplog.text.partition("going on beside it")[2]
+        release.join()

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -130,7 +131,12 @@ class Bench:
         return Task(job, fingerprint_inputs(job, Conditions(model="m"), "digest"), Finding("missing"))
 
     def work(
-        self, *tasks: Task, claim: FakeClaim | None = None, checkpoint_every: int = 2, turn: Turn | None = None
+        self,
+        *tasks: Task,
+        claim: FakeClaim | None = None,
+        checkpoint_every: int = 2,
+        turn: Turn | None = None,
+        step_timeout: float = 60.0,
     ) -> list[Message | Outcome]:
         """Have the tasks done by a new worker; returns what came of each."""
         self.said = []
@@ -149,6 +155,7 @@ class Bench:
             control="as-is",
             checkpoint_every=checkpoint_every,
             about={"model": "m"},
+            step_timeout=step_timeout,
             turn=turn,
         )
         chosen = tasks or (self.task(),)
@@ -521,6 +528,22 @@ def test_a_turn_is_over_when_its_holder_is_killed(tmp_path: Path) -> None:
     holder.kill()
     holder.communicate()
     assert ours.try_take()
+
+
+def test_a_turn_that_its_holder_uses_is_waited_for_and_one_that_it_does_not_is_not(bench: Bench) -> None:
+    theirs = Turn(bench.folder, "0")
+    assert theirs.try_take()
+    waited = []
+
+    def use(message: Message) -> None:
+        if isinstance(message, Doing) and message.part == "turn" and len(waited) < 3:
+            waited.append(time.monotonic())
+            theirs.beat()
+
+    bench.on_message = use
+    assert bench.work(turn=Turn(bench.folder, "0"), step_timeout=1.5) == [Published()]
+    assert len(waited) == 3
+    assert waited[-1] - waited[0] > 1.5
 
 
 def test_a_signal_ends_the_wait_for_a_turn_and_loses_no_step(bench: Bench) -> None:

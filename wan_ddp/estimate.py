@@ -195,7 +195,7 @@ def rank_gib(job: Job, size: ModelSize, *, tiled: bool) -> float:
 def one_copy_gib(job: Job, size: ModelSize, num_ranks: int, *, tiled: bool, in_float8: bool) -> float:
     """The most GPU memory that the ranks of a GPU take together, with one copy of the weights, in GiB.
 
-    In float8 the DiT's weights are half as large once they are loaded. The text encoder comes and goes beside them.
+    In float8 the DiT's weights are half as large once they are loaded. The text encoder is gone before.
     """
     weights = weights_gib(size)
     held = weights * (0.54 if in_float8 else 1.0)
@@ -203,8 +203,7 @@ def one_copy_gib(job: Job, size: ModelSize, num_ranks: int, *, tiled: bool, in_f
     share = _num_tokens(job) * size.width / (_MEASURED_TOKENS * _WIDTH)
     decoding = 0.0 if tiled else _num_tokens(job) * _UNTILED_GIB_PER_TOKEN
     at_work = held + num_ranks * (_CUDA_GIB + growing * share + decoding)
-    encoding = held + _CUDA_GIB + size.num_text_weights * _GIB_PER_WEIGHT
-    return max(at_work, encoding, weights + _CUDA_GIB)
+    return max(at_work, _CUDA_GIB + max(weights, size.num_text_weights * _GIB_PER_WEIGHT))
 
 
 def weights_gib(size: ModelSize) -> float:

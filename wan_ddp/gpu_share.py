@@ -5,8 +5,10 @@ be alone holds the gate until everybody else has left; the others see that betwe
 """
 
 import fcntl
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,10 @@ from typing import TypeVar
 
 from wan_ddp.errors import MachineError
 from wan_ddp.process import boot_id
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.05
 
 
 class GpuShare:
@@ -63,6 +69,14 @@ class Turn:
         """Take the turn, unless it is another process'."""
         return self._lock.try_lock(fcntl.LOCK_EX)
 
+    def beat(self) -> None:
+        """Say that the turn is used: to be called at every step."""
+        self._lock.touch()
+
+    def idle_seconds(self) -> float:
+        """How long nobody has used the turn: its holder may be stopped, which is not dead."""
+        return self._lock.seconds_since_touched()
+
     def release(self) -> None:
         """Let it go, if it is held."""
         self._lock.unlock()
@@ -101,11 +115,20 @@ def gpu_name(device: str, environ: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def machine_lock(name: str) -> Iterator[None]:
-    """Held by one of this user's processes on this machine at a time. Raises MachineError if it cannot be made."""
+def machine_lock(name: str, patience: float = 180.0) -> Iterator[None]:
+    """Held by one of this user's processes on this machine at a time. Raises MachineError if it cannot be made.
+
+    For what goes better one after another, and goes in any case: after `patience` seconds it is not waited for any
+    longer. Its holder may be stopped, which is not dead.
+    """
     with lock_folder() as folder:
         lock = _LockFile(folder / f"{name}.lock")
-    lock.lock(fcntl.LOCK_EX)
+    end = time.monotonic() + patience
+    while not lock.try_lock(fcntl.LOCK_EX):
+        if time.monotonic() > end:
+            log.warning("%s has been held by another process for %g s: going on beside it", lock.path, patience)
+            break
+        time.sleep(_POLL_SECONDS)
     try:
         yield
     finally:
@@ -130,6 +153,7 @@ def lock_folder() -> Iterator[Path]:
 
 class _LockFile:
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def lock(self, how: int) -> None:
@@ -144,3 +168,9 @@ class _LockFile:
 
     def unlock(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def touch(self) -> None:
+        os.utime(self._descriptor)
+
+    def seconds_since_touched(self) -> float:
+        return time.time() - os.fstat(self._descriptor).st_mtime

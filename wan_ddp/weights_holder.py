@@ -50,6 +50,10 @@ class Weights:
     lora: tuple[Lora, ...] = ()
     preset: Preset = "plain"
 
+    def import_parts(self) -> None:
+        """What takes as long as loading, done while the workers encode their prompts."""
+        import wan_ddp.wan.models  # noqa: F401
+
     def load_and_pack(self) -> "PackedWeights":
         """Raises JobError, and whatever damaged files lead to."""
         from wan_ddp.wan.models import load_models
@@ -164,6 +168,9 @@ def main() -> None:
     threading.Thread(target=_serve, args=(socket.socket(fileno=0), told, asked), name="ties", daemon=True).start()
     start_logging()
     weights = told.get()
+    weights.import_parts()
+    # By then its prompts are encoded: the text encoder, which takes twice its size while it loads, is gone again.
+    worker = asked.get()
     try:
         packed = weights.load_and_pack()
     except Exception as error:
@@ -171,11 +178,12 @@ def main() -> None:
         failed = (
             error if isinstance(error, JobError) else JobError(" ".join(f"{type(error).__name__}: {error}".split()))
         )
-        _answer(asked.get(), failed)
+        _answer(worker, failed)
         sys.exit(1)  # the next worker has them loaded again
     log.info("weights held for the ranks of %s: %.1f GiB", weights.device, packed.num_bytes / 2**30)
     while True:
-        _answer(asked.get(), None, packed)
+        _answer(worker, None, packed)
+        worker = asked.get()
 
 
 def _answer(connection: Connection, error: JobError | None, packed: "PackedWeights | None" = None) -> None:

@@ -110,6 +110,12 @@ class Turn(Protocol):
 
     def try_take(self) -> bool: ...
 
+    def beat(self) -> None:
+        """Say that it is used."""
+
+    def idle_seconds(self) -> float:
+        """How long nobody has said so."""
+
     def release(self) -> None: ...
 
 
@@ -153,6 +159,8 @@ class Worker:
     checkpoint_every: int
     about: Mapping[str, Any]
     """What every record of this process says: model, GPU, versions."""
+    step_timeout: float = 900.0
+    """Seconds after which a step is taken to hang."""
     turn: Turn | None = None
     """None where nobody else denoises on the device."""
     _mentioned: set[str] = field(default_factory=set)
@@ -232,6 +240,8 @@ class Worker:
                     self._take_turn(step, num_steps, say)
                 if step:
                     log.info("%s: goes on after step %d of %d", job_id, step, num_steps)
+            elif self.turn is not None:
+                self.turn.beat()
             say(Doing("denoise" if step < num_steps else "decode", step, num_steps))
             stopped_by = self.signals.received
             if kept.is_due(step, num_steps) or (stopped_by is not None and kept.is_new(step)):
@@ -252,10 +262,14 @@ class Worker:
             return
         said = 0.0
         while not self.turn.try_take() and self.signals.received is None:
+            if self.turn.idle_seconds() > self.step_timeout:  # its holder is stopped, say, which is not dead
+                log.warning("whose turn it is has made no step for %g s: going on beside it", self.step_timeout)
+                break
             if time.monotonic() - said > _SIGN_OF_LIFE_SECONDS:
                 say(Doing("turn", step, num_steps))
                 said = time.monotonic()
             time.sleep(_TURN_POLL_SECONDS)
+        self.turn.beat()
 
     def _release_turn(self) -> None:
         if self.turn is not None:

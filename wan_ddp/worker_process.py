@@ -182,6 +182,7 @@ def _work(spec: WorkerSpec, connection: Connection) -> None:
             control=settings.control,
             checkpoint_every=settings.checkpoint_every,
             about=about,
+            step_timeout=settings.step_timeout,
             turn=turn_of(spec.device, os.environ),
         )
         say(Loaded(str(about["device"])))
