@@ -201,12 +201,8 @@ def test_a_killed_holder_loses_nothing(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "the process that holds the weights has died" in experiment.log(0) + experiment.log(1)
     assert experiment.report()["verified"] == 2
-    shared = experiment.digests()
+    assert any(record["resumed_from"] for record in experiment.records())
     wait_for(lambda: living(experiment) == [])
-    for path in experiment.output.glob("*/*/seed_*"):
-        path.unlink()
-    assert experiment.generate("--own-weights").returncode == 0
-    assert experiment.digests() == shared
 
 
 def command_of(pid: int) -> str:
