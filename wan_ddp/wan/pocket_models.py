@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from diffsynth.configs import MODEL_CONFIGS, VRAM_MANAGEMENT_MODULE_MAPS
 from diffsynth.models.wan_video_vae import VideoVAE_, WanVideoVAE
 
 from wan_ddp.wan.architectures import HASHES, POCKET_T5, POCKET_VAE
@@ -32,7 +31,7 @@ TEXT_ENCODER: dict[str, Any] = {
     "num_heads": 4,
     "num_layers": 2,
 }
-_VAE_CLASS = f"{__name__}.PocketWanVideoVAE"
+VAE_CLASS = f"{__name__}.PocketWanVideoVAE"
 
 
 class PocketWanVideoVAE(WanVideoVAE):  # type: ignore[misc]
@@ -59,14 +58,7 @@ CONFIGS: list[dict[str, Any]] = [
     {
         "model_hash": POCKET_VAE,
         "model_name": "wan_video_vae",
-        "model_class": _VAE_CLASS,
+        "model_class": VAE_CLASS,
         "state_dict_converter": "diffsynth.utils.state_dict_converters.wan_video_vae.WanVideoVAEStateDictConverter",
     },
 ]
-
-
-def register() -> None:
-    """Tell DiffSynth of the pocket models, as its developer guide asks; a second call changes nothing."""
-    known = [config["model_hash"] for config in MODEL_CONFIGS]
-    MODEL_CONFIGS.extend(config for config in CONFIGS if config["model_hash"] not in known)
-    VRAM_MANAGEMENT_MODULE_MAPS[_VAE_CLASS] = VRAM_MANAGEMENT_MODULE_MAPS["diffsynth.models.wan_video_vae.WanVideoVAE"]
