@@ -1,6 +1,7 @@
 """Writes the checkpoint: the averaged weights in bfloat16, in the published layout, with a digest of their values."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,13 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.dit import STAGE
-from training.state import load_weights
+from training.state import PROGRESS, load_weights
 from training.tokens import write_tokenizer
 from training.vae import FINAL
 from wan_ddp.wan.checkpoint import DIT, TEXT_ENCODER, TOKENIZER, VAE
 
 DIGEST = "wan_ddp.pocket"
 """In each file's header: a checkpoint is known by its headers, so other weights of the same shapes need another one."""
+
+TRAINED = "training.json"
+"""Beside the weights: steps, minutes and the figures that the stages measured themselves."""
 
 
 def write_checkpoint(state: Path, folder: Path) -> None:
@@ -36,6 +40,8 @@ def write_checkpoint(state: Path, folder: Path) -> None:
         _write(partial / f"{TEXT_ENCODER}.safetensors", _part(denoiser, "text_encoder."))
         _write(partial / f"{VAE}.safetensors", vae)
         write_tokenizer(partial / TOKENIZER)
+        trained = json.loads((state / PROGRESS).read_text(encoding="utf-8"))
+        (partial / TRAINED).write_text(json.dumps(trained, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
