@@ -1,4 +1,4 @@
-"""The pocket Wan's training: it computes what DiffSynth computes, goes on where it stopped, and writes what a run loads."""
+"""The pocket Wan's training: it computes what DiffSynth does, goes on where it stopped, writes what a run loads."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from diffsynth.models.wan_video_dit import AttentionModule
 from diffsynth.pipelines.wan_video import model_fn_wan_video
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from training import dit, vae, whole
 from training.budget import Budget
@@ -100,7 +100,7 @@ def test_the_forward_of_the_training_is_that_of_the_pipeline() -> None:
             ours = denoiser(latents, sigma, denoiser.encode(tokens))
         for block in denoiser.dit.blocks:
             block.cross_attn.attn = AttentionModule(block.cross_attn.num_heads)
-        ids = F.pad(tokens, (0, 512 - MAX_TOKENS))
+        ids = functional.pad(tokens, (0, 512 - MAX_TOKENS))
         mask = (ids != 0).long()
         context = denoiser.text_encoder(ids, mask) * mask[..., None]
         theirs = model_fn_wan_video(denoiser.dit, latents=latents, timestep=sigma * 1000, context=context)

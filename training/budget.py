@@ -24,9 +24,12 @@ class Budget:
     begun: float = field(default_factory=time.monotonic)
     first_step: int = 0
     first_seconds: float = 0.0
+    warmup_steps: int = 0
 
-    def begin(self, progress: Progress) -> None:
+    def begin(self, progress: Progress, warmup_steps: int) -> None:
+        """`warmup_steps`: none are needed where the optimiser's state was there."""
         self.begun, self.first_step, self.first_seconds = time.monotonic(), progress.steps, progress.seconds
+        self.warmup_steps = warmup_steps
 
     def elapsed(self) -> float:
         return time.monotonic() - self.begun
@@ -41,9 +44,9 @@ class Budget:
             return progress.steps - self.first_step >= self.max_steps
         return self.elapsed() >= 60 * self.minutes or self.share(progress) >= 1
 
-    def learning_rate(self, peak: float, progress: Progress, warmup_steps: int) -> float:
+    def learning_rate(self, peak: float, progress: Progress) -> float:
         """Up in a straight line from where this command began, and down along a cosine to nothing."""
-        warm = min(1.0, (progress.steps - self.first_step + 1) / max(1, warmup_steps))
+        warm = min(1.0, (progress.steps - self.first_step + 1) / max(1, self.warmup_steps))
         return peak * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * self.share(progress))) / 2)
 
 

@@ -15,6 +15,7 @@ from training.vocabulary import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES
 from training.write import TRAINED
 from wan_ddp.wan.checkpoint import find_checkpoint
 
+
 def write(folder: Path, output: Path, figures: dict[str, Any]) -> None:
     """Write the card, the plot of the strengths and the picture of some cases into `output`."""
     (output / CARD).write_text(card(folder, figures), encoding="utf-8")

@@ -94,7 +94,7 @@ def _case(
 
 
 def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_scale: float) -> Job:
-    job = Job(
+    return Job(
         category="evaluation",
         reference="drawn.mp4",
         prompt=prompt,
@@ -108,4 +108,3 @@ def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_sca
         num_inference_steps=NUM_STEPS,
         cfg_scale=cfg_scale,
     )
-    return job

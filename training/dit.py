@@ -70,7 +70,7 @@ def make_denoiser() -> Denoiser:
 
 
 class Pool:
-    """Pairs of clips that move alike: latents (N, 2, 16, T, H, W) in the VAE's scale, and captions' tokens (N, 2, n)."""
+    """Pairs of clips that move alike: latents (N, 2, 16, T, H, W) in the VAE's scale, captions' tokens (N, 2, n)."""
 
     def __init__(self, vae: WanVideoVAE, device: str, options: DitOptions, progress: Progress) -> None:
         self.vae, self.device, self.options, self.progress = vae, device, options, progress
@@ -118,11 +118,11 @@ def train(folder: Path, budget: Budget, device: str, options: DitOptions | None 
     denoiser = make_denoiser().to(device)
     average = Average(denoiser, options.decay)
     optimiser = torch.optim.AdamW(denoiser.parameters(), weight_decay=0.01, betas=(0.9, 0.99), fused=device != "cpu")
-    progress, _ = load_stage(folder, STAGE, denoiser, average, optimiser)
+    progress, is_warm = load_stage(folder, STAGE, denoiser, average, optimiser)
     if options.compile:
         for block in denoiser.dit.blocks:
             block.compile(dynamic=False)
-    budget.begin(progress)
+    budget.begin(progress, 0 if is_warm else options.warmup_steps)
     pool, dropped = Pool(vae, device, options, progress), _dropped(device)
     print(f"dit: {len(pool.latents)} pairs of clips in {budget.elapsed():.0f} s", flush=True)
     ticker = Ticker()
@@ -157,7 +157,7 @@ def step(
         state, sigma, velocity, tokens = examples(pool, dropped, chance, options)
         predicted = denoiser(state, sigma, denoiser.encode(tokens))
     loss = ((predicted.float() - velocity) ** 2).mean()
-    rate = budget.learning_rate(options.learning_rate, progress, options.warmup_steps)
+    rate = budget.learning_rate(options.learning_rate, progress)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)

@@ -5,10 +5,11 @@ A background is one picture of the ground, which each frame's camera looks at; s
 """
 
 import math
+from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from training.scenes import FIGURE, GRAIN_GRIDS, HEIGHT, PATTERNS, WIDTH, Scenes
 from training.vocabulary import SHAPES
@@ -19,6 +20,7 @@ GROUND_PIXELS = (240, 320)
 SKIN = (226, 172, 134)
 TROUSERS = (82, 74, 84)
 STAR_LIGHT = (252, 248, 214)
+DOTS = PATTERNS.index("dots")
 _GRAIN_WEIGHTS = (1.0, 0.6, 0.3, 0.1)
 
 
@@ -27,18 +29,16 @@ def draw(scenes: Scenes, device: str | torch.device = "cpu", *, width: int = WID
     rows = (torch.arange(height, device=device) + 0.5) / height - 0.5
     columns = (torch.arange(width, device=device) + 0.5) / height - width / height / 2
     screen = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
-    camera = scenes.camera.to(device)
-    video = _look_at(_ground(scenes, device), _to_ground(screen, camera))
+    there = scenes.to(device)
+    video = _look_at(_ground(there, _indices(scenes.pattern == DOTS, device)), _to_ground(screen, there.camera))
     edge = 1 / height
     for k in range(2):
-        which = (scenes.num_objects > k).nonzero().flatten()
-        if len(which):
-            index = which.to(device)
-            video[index] = _with_object(video[index], scenes[which], k, screen, camera[index], edge)
-    which = (scenes.category == FIGURE).nonzero().flatten()
-    if len(which):
-        index = which.to(device)
-        video[index] = _with_figure(video[index], scenes[which], screen, camera[index], edge)
+        index = _indices(scenes.num_objects > k, device)
+        if len(index):
+            video[index] = _with_object(video[index], there[index], k, screen, edge)
+    index = _indices(scenes.category == FIGURE, device)
+    if len(index):
+        video[index] = _with_figure(video[index], there[index], screen, edge)
     return video.clamp_(0, 1)
 
 
@@ -56,6 +56,16 @@ def on_screen(points: Tensor, camera: Tensor) -> Tensor:
     return torch.stack([zoom * (cos * x + sin * y), zoom * (cos * y - sin * x)], dim=-1)
 
 
+def _indices(which: Tensor, device: str | torch.device) -> Tensor:
+    """Where a mask on the CPU is true, on the device: asked there, the GPU would be waited for."""
+    return which.nonzero().flatten().to(device, non_blocking=True)
+
+
+@cache
+def _colour(colour: tuple[int, int, int], device: torch.device) -> Tensor:
+    return torch.tensor(colour, device=device) / 255
+
+
 def _to_ground(screen: Tensor, camera: Tensor) -> Tensor:
     """(B, T, H, W, 2): where on the ground the camera (B, T, 4) sees each point of the screen (H, W, 2)."""
     cos, sin = (camera[..., 3].cos()[..., None, None], camera[..., 3].sin()[..., None, None])
@@ -69,16 +79,16 @@ def _to_ground(screen: Tensor, camera: Tensor) -> Tensor:
 def _look_at(ground: Tensor, places: Tensor) -> Tensor:
     """The picture (B, 3, h, w) of the ground at places (B, T, H, W, 2): (B, T, H, W, 3)."""
     batch, num_frames, height, width, _ = places.shape
-    scale = torch.tensor([2 / GROUND_WIDTH, 2 / GROUND_HEIGHT], device=ground.device)
-    grid = (places * scale).reshape(batch, num_frames * height, width, 2)
-    seen = F.grid_sample(ground, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    scaled = torch.stack([places[..., 0] * (2 / GROUND_WIDTH), places[..., 1] * (2 / GROUND_HEIGHT)], dim=-1)
+    grid = scaled.reshape(batch, num_frames * height, width, 2)
+    seen = functional.grid_sample(ground, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return seen.permute(0, 2, 3, 1).reshape(batch, num_frames, height, width, 3).contiguous()
 
 
-def _ground(scenes: Scenes, device: str | torch.device) -> Tensor:
-    """(B, 3, h, w): the pictures of the ground."""
+def _ground(scenes: Scenes, is_dotted: Tensor) -> Tensor:
+    """(B, 3, h, w): the pictures of the ground; those at the indices `is_dotted` have dots."""
     high, wide = GROUND_PIXELS
-    grain = scenes.grain.to(device)
+    grain, device = scenes.grain, scenes.grain.device
     first, second = _field(grain[:, 0]), _field(grain[:, 1])
     y = (torch.arange(high, device=device) + 0.5)[None, :, None] / high * GROUND_HEIGHT
     x = (torch.arange(wide, device=device) + 0.5)[None, None, :] / wide * GROUND_WIDTH
@@ -89,19 +99,17 @@ def _ground(scenes: Scenes, device: str | torch.device) -> Tensor:
     share = torch.stack(
         [first, first, 0.6 * first + 0.4 * ripples, 0.45 * first + 0.55 * boards, 0.5 * first + 0.5 * tiles], dim=1
     )
-    pattern = scenes.pattern.to(device)
-    share = share[torch.arange(len(scenes), device=device), pattern][:, None]
-    low, light = (scenes.ground[:, k].to(device)[..., None, None] for k in (0, 1))
+    share = share[torch.arange(len(scenes), device=device), scenes.pattern][:, None]
+    low, light = (scenes.ground[:, k, :, None, None] for k in (0, 1))
     picture = low + (light - low) * share
-    is_dotted = (pattern == PATTERNS.index("dots")).nonzero().flatten()
     if len(is_dotted):
-        stars = scenes.stars.to(device)[is_dotted]
+        stars = scenes.stars[is_dotted]
         mask = torch.zeros(len(is_dotted), high, wide, device=device)
         for star in stars.unbind(1):
             away = torch.hypot(x - star[:, 0, None, None] * GROUND_WIDTH, y - star[:, 1, None, None] * GROUND_HEIGHT)
             radius = 0.022 + 0.03 * star[:, 2, None, None]
             mask = torch.maximum(mask, ((radius - away) * high / GROUND_HEIGHT + 0.5).clamp(0, 1))
-        dot = torch.tensor(STAR_LIGHT, device=device)[:, None, None] / 255
+        dot = _colour(STAR_LIGHT, device)[:, None, None]
         picture[is_dotted] += 0.75 * mask[:, None] * (dot - picture[is_dotted])
     return picture
 
@@ -112,7 +120,7 @@ def _field(grain: Tensor) -> Tensor:
     start = 0
     for (rows, columns), weight in zip(GRAIN_GRIDS, _GRAIN_WEIGHTS, strict=True):
         grid = grain[:, start : start + rows * columns].view(-1, 1, rows, columns)
-        total += weight * F.interpolate(grid, GROUND_PIXELS, mode="bicubic", align_corners=True)[:, 0]
+        total += weight * functional.interpolate(grid, GROUND_PIXELS, mode="bicubic", align_corners=True)[:, 0]
         start += rows * columns
     return ((total / sum(_GRAIN_WEIGHTS) - 0.5) * 2.2 + 0.5).clamp(0, 1)
 
@@ -121,22 +129,20 @@ def _mask(distance: Tensor, edge: float) -> Tensor:
     return (0.5 - distance / edge).clamp(0, 1)
 
 
-def _with_object(video: Tensor, scenes: Scenes, k: int, screen: Tensor, camera: Tensor, edge: float) -> Tensor:
+def _with_object(video: Tensor, scenes: Scenes, k: int, screen: Tensor, edge: float) -> Tensor:
     """The clips with their object number k drawn on them, with a shadow, a darker rim and light from the upper left."""
-    device = video.device
-    zoom = camera[..., 2].exp()
-    middle = on_screen(scenes.path[:, k].to(device), camera)
-    radius = scenes.size[:, k, None].to(device) * zoom
-    turn = scenes.turn[:, k].to(device) - camera[..., 3]
+    camera = scenes.camera
+    middle = on_screen(scenes.path[:, k], camera)
+    radius = scenes.size[:, k, None] * camera[..., 2].exp()
+    turn = scenes.turn[:, k] - camera[..., 3]
     x = screen[..., 0] - middle[..., 0, None, None]
     y = screen[..., 1] - middle[..., 1, None, None]
     cos, sin = turn.cos()[..., None, None], turn.sin()[..., None, None]
-    shape = scenes.shape[:, k].to(device)
     radii = radius[..., None, None]
-    inside = _shape_distance(cos * x + sin * y, cos * y - sin * x, radii, shape)
+    inside = _shape_distance(cos * x + sin * y, cos * y - sin * x, radii, scenes.shape[:, k])
     shadow = _mask(torch.hypot(x - 0.03, y - 0.045) - 0.95 * radii, 6 * edge)
     video = video * (1 - 0.35 * shadow[..., None])
-    paint = scenes.paint[:, k].to(device)[:, None, None, None, :]
+    paint = scenes.paint[:, k, None, None, None, :]
     light = 1 + 0.12 * (-(x + y) / radii).clamp(-1, 1) - 0.25 * _mask(-inside - 0.02, 2 * edge)
     mask = _mask(inside, edge)[..., None]
     return video + mask * ((paint * light[..., None]).clamp(0, 1) - video)
@@ -159,11 +165,10 @@ def _shape_distance(x: Tensor, y: Tensor, radius: Tensor, shape: Tensor) -> Tens
     return distance
 
 
-def _with_figure(video: Tensor, scenes: Scenes, screen: Tensor, camera: Tensor, edge: float) -> Tensor:
+def _with_figure(video: Tensor, scenes: Scenes, screen: Tensor, edge: float) -> Tensor:
     """The clips with a jointed figure: trousers, arms and head of fixed colours, and a shirt of the first colour."""
-    device = video.device
-    pose = scenes.pose.to(device)
-    unit = (scenes.size[:, 0] * 4).to(device)[:, None] * 0.95
+    camera, pose = scenes.camera, scenes.pose
+    unit = scenes.size[:, :1] * 4 * 0.95
     sin = torch.sin(pose[..., 3:])
     cos = torch.cos(pose[..., 3:])
     ground = torch.zeros_like(pose[..., 0]) + 0.36
@@ -178,8 +183,8 @@ def _with_figure(video: Tensor, scenes: Scenes, screen: Tensor, camera: Tensor, 
 
     neck = at(hips, 0, 0.34)
     limbs: list[tuple[Tensor, Tensor, float, Tensor]] = []
-    shirt = scenes.paint[:, 0].to(device)[:, None, None, None, :]
-    skin, trousers = (torch.tensor(colour, device=device) / 255 for colour in (SKIN, TROUSERS))
+    shirt = scenes.paint[:, 0, None, None, None, :]
+    skin, trousers = _colour(SKIN, video.device), _colour(TROUSERS, video.device)
     for side, leg, sign in ((-1, 4, 1.0), (1, 5, -1.0)):
         hip = at(hips, 0.05 * side, 0)
         bend = torch.where(stride != 0, sign * stride, side * (pose[..., 3 + leg] + 0.5 * crouch))

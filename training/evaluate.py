@@ -1,8 +1,8 @@
 """Measures a written checkpoint through the project's own loader and pipeline, on a CPU or a GPU.
 
 Each case's result is a line of `cases.jsonl` in the output folder, and those that are there are not made again: so an
-evaluation may be cut off, and go on. `figures.json` and `card.md` follow from the lines, `curve.png` and `sheet.png` are
-to be looked at.
+evaluation may be cut off, and go on. `figures.json` and `card.md` follow from the lines; `curve.png` and `sheet.png`
+are to be looked at.
 """
 
 import json

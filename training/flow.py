@@ -7,16 +7,18 @@ rotary tables stay real and on the device, and the 449 paddings of a prompt, equ
 """
 
 import math
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffsynth.models import wan_video_dit
-from diffsynth.models.wan_video_dit import WanModel, sinusoidal_embedding_1d
+from diffsynth.models.wan_video_dit import RMSNorm, WanModel, sinusoidal_embedding_1d
 from diffsynth.models.wan_video_text_encoder import WanTextEncoder
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.captions import MAX_TOKENS
 from training.tokens import PAD_ID
@@ -43,7 +45,7 @@ class _CountedKeys(nn.Module):
         q, k, v = (rearrange(x, "b s (n d) -> b n s d", n=self.num_heads) for x in (q, k, v))
         bias = torch.zeros(1, 1, 1, k.shape[2], dtype=q.dtype, device=q.device)
         bias[..., -1] = self.logarithm
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[0], -1, q.shape[2], -1))
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(q.shape[0], -1, q.shape[2], -1))
         return rearrange(mixed, "b n s d -> b s (n d)")
 
 
@@ -64,15 +66,13 @@ class Denoiser(nn.Module):
         self.text_encoder, self.dit = text_encoder, dit
         for block in dit.blocks:
             block.cross_attn.attn = _CountedKeys(block.cross_attn.num_heads, PROMPT_TOKENS - MAX_TOKENS)
-            for attention in (block.self_attn, block.cross_attn):
-                attention.norm_q.use_torch_norm = attention.norm_k.use_torch_norm = True
         self._tables: dict[Any, Tensor] = {}
 
     def encode(self, tokens: Tensor) -> Tensor:
         """(B, MAX_TOKENS) to (B, MAX_TOKENS + 1, width): zeros where the padding is, as the pipeline has it."""
         mask = tokens != PAD_ID
         encoded = self.text_encoder(tokens, mask.long()) * mask[..., None]
-        return F.pad(encoded, (0, 0, 0, 1))
+        return functional.pad(encoded, (0, 0, 0, 1))
 
     def forward(self, latents: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         """The velocity at latents (B, 16, T, H, W) and sigmas (B,), for an encoded text."""
@@ -101,15 +101,20 @@ class Denoiser(nn.Module):
         return self._tables[grid, device]
 
 
-class real_rotary:  # noqa: N801 - a context manager
-    """Within it DiffSynth's blocks turn by the real tables that `Denoiser` gives them."""
+def _norm(layer: RMSNorm, x: Tensor) -> Tensor:
+    """DiffSynth's norm in one kernel."""
+    return functional.rms_norm(x.float(), layer.normalized_shape, layer.weight, layer.eps)
 
-    def __enter__(self) -> None:
-        self._original = wan_video_dit.rope_apply
-        wan_video_dit.rope_apply = _rotate
 
-    def __exit__(self, *_: object) -> None:
-        wan_video_dit.rope_apply = self._original
+@contextmanager
+def real_rotary() -> Iterator[None]:
+    """Within it DiffSynth's blocks turn by the real tables that `Denoiser` gives them, and norm in one kernel."""
+    rotate, norm = wan_video_dit.rope_apply, RMSNorm.forward
+    wan_video_dit.rope_apply, RMSNorm.forward = _rotate, _norm
+    try:
+        yield
+    finally:
+        wan_video_dit.rope_apply, RMSNorm.forward = rotate, norm
 
 
 def mixed_precision(device: str) -> Any:
@@ -138,11 +143,8 @@ def sample(
     sigmas = sigmas_of(num_steps, strength).to(noise.device)
     x = noise if reference is None else (1 - sigmas[0]) * reference + sigmas[0] * noise
     context = torch.cat([denoiser.encode(tokens), denoiser.encode(negative).expand(len(tokens), -1, -1)]).float()
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         both = denoiser(torch.cat([x, x]), sigma.expand(2 * len(x)), context).float()
         positive, unconditional = both.chunk(2)
         x = x + (following - sigma) * (unconditional + cfg_scale * (positive - unconditional))
     return x
-
-
-compile_blocks = partial(torch.compile, dynamic=False)

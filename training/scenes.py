@@ -69,6 +69,11 @@ class Scenes:
     def __getitem__(self, which: slice | Tensor | list[int]) -> "Scenes":
         return Scenes(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
+    def to(self, device: str | torch.device) -> "Scenes":
+        """On a device; a GPU is not waited for."""
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
+        return Scenes(**moved)
+
     def in_time(self, frames: slice | Tensor) -> "Scenes":
         """The same scenes, these frames of them."""
         return replace(

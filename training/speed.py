@@ -17,7 +17,7 @@ def measure(device: str, steps: int, compile_: bool) -> None:
     """Print milliseconds a step, the first one (which warms up, and compiles) apart."""
     budget = Budget(1e9, 1e9)
     options = vae.VaeOptions(compile=compile_)
-    model = vae.make_vae().to(device)
+    model = vae.on_device(vae.make_vae(), device)
     autoencoder: vae.Autoencoder = vae.Autoencoder(model)
     if compile_:
         autoencoder = torch.compile(autoencoder, dynamic=False)
@@ -29,7 +29,9 @@ def measure(device: str, steps: int, compile_: bool) -> None:
         progress.steps += 1
 
     for lesson in vae.LESSONS:
-        _time(f"vae, {lesson.batch} x {lesson.num_frames} frames", lambda lesson=lesson: vae_step(lesson), device, steps)
+        _time(
+            f"vae, {lesson.batch} x {lesson.num_frames} frames", lambda lesson=lesson: vae_step(lesson), device, steps
+        )
     with tempfile.TemporaryDirectory() as folder:
         save_weights(Path(folder), f"{vae.STAGE}-average", model.model.state_dict())
         frozen = vae.freeze(Path(folder), device, vae.VaeOptions(num_held_out=8))

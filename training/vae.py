@@ -1,7 +1,7 @@
 """The first stage: the VAE, on single frames first and then on ever longer clips.
 
-Long clips from the start teach it the background and lose small objects; single frames are many and cheap, and what they
-taught is kept: at first the layers over time pass each frame through as it is.
+Long clips from the start teach it the background and lose small objects; single frames are many and cheap, and what
+they taught is kept: at first the layers over time pass each frame through as it is.
 """
 
 import math
@@ -81,17 +81,23 @@ def make_vae() -> WanVideoVAE:
     return vae
 
 
+def on_device(vae: WanVideoVAE, device: str) -> WanVideoVAE:
+    """The VAE there, with its mean and scale, which are plain attributes."""
+    vae.mean, vae.std = vae.mean.to(device), vae.std.to(device)
+    return vae.to(device)
+
+
 def train(folder: Path, budget: Budget, device: str, options: VaeOptions | None = None) -> Progress:
     """Go on with the stage in `folder` for the budget's minutes."""
     options = options or VaeOptions()
-    vae = make_vae().to(device)
+    vae = on_device(make_vae(), device)
     model, average = vae.model, Average(vae.model, options.decay)
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, betas=(0.9, 0.99), fused=device != "cpu")
-    progress, _ = load_stage(folder, STAGE, model, average, optimiser)
+    progress, is_warm = load_stage(folder, STAGE, model, average, optimiser)
     autoencoder: Any = Autoencoder(vae)
     if options.compile:
         autoencoder = torch.compile(autoencoder, dynamic=False)
-    budget.begin(progress)
+    budget.begin(progress, 0 if is_warm else options.warmup_steps)
     ticker = Ticker()
     while not budget.is_over(progress):
         lesson = next(lesson for lesson in LESSONS if budget.share(progress) <= lesson.until)
@@ -101,7 +107,7 @@ def train(folder: Path, budget: Budget, device: str, options: VaeOptions | None 
         ticker.step(progress, losses, optimiser.param_groups[0]["lr"], f"vae, {lesson.num_frames} frames")
         if ticker.is_time_to_save():
             save_stage(folder, STAGE, model, average, optimiser, progress)
-    model.load_state_dict(kept := {name: value.clone() for name, value in model.state_dict().items()})
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(average.state_dict())
     progress.figures = reconstruction(vae, device, options)
     model.load_state_dict(kept)
@@ -133,7 +139,7 @@ def step(
     pull = (middle**2 + (spread - 1) ** 2).mean()
     squared = (difference**2).mean()
     loss = difference.abs().mean() + _SQUARED * squared + _PULL * pull
-    rate = budget.learning_rate(options.learning_rate, progress, options.warmup_steps)
+    rate = budget.learning_rate(options.learning_rate, progress)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
@@ -186,7 +192,7 @@ def freeze(folder: Path, device: str, options: VaeOptions | None = None) -> WanV
     VAE has been trained.
     """
     options = options or VaeOptions()
-    vae = PocketWanVideoVAE().to(device)
+    vae = on_device(PocketWanVideoVAE(), device)
     final = load_weights(folder, FINAL)
     if final is None:
         averaged = load_weights(folder, f"{STAGE}-average")

@@ -124,8 +124,9 @@ ACTIONS = (
 # What captions are strung together with; the tokenizer must know these words as well.
 GLUE = (
     "a", "an", "and", "the", "on", "over", "in", "of", "with", "at", "to", "there", "is", "one", "two", "as", "while",
-    "camera", "shot", "view", "field", "floor", "sky", "background", "ground", "before", "wearing", "一个", "一只", "一位",
-    "在", "上", "上有", "的", "和", "镜头", "背景", "背景是", "画面", "穿着", "两个", "前", "穿",
+    "camera", "shot", "view", "field", "floor", "sky", "background", "ground", "before", "wearing",
+    "一个", "一只", "一位", "在", "上", "上有", "的", "和", "镜头", "背景", "背景是", "画面", "穿着",
+    "两个", "前", "穿",
 )  # fmt: skip
 COLOUR_NAMES = tuple(colour.name for colour in COLOURS)
 BACKGROUND_NAMES = tuple(background.name for background in BACKGROUNDS)

@@ -1,8 +1,8 @@
 """DiffSynth's video VAE over all frames of a clip at once, for training: the same function, many times as fast.
 
 DiffSynth's own `encode` and `decode` go through a clip in five pieces and keep the ends of each layer's input, so that
-81 frames fit into memory. Every layer is causal, so the pieces together compute exactly what the layers compute over all
-frames with zeros before the first one. Three things make that cheap here:
+81 frames fit into memory. Every layer is causal, so the pieces together compute exactly what the layers compute over
+all frames with zeros before the first one. Three things make that cheap here:
 
 - Values lie as (B, T, H, W, C), so that a norm over channels is one fused kernel.
 - A causal 3x3x3 convolution is a 2-D one whose channels are those of a frame and of the two before it, for which GPUs
@@ -13,7 +13,6 @@ A test holds it against DiffSynth's.
 """
 
 import torch
-import torch.nn.functional as F
 from diffsynth.models.wan_video_vae import (
     AttentionBlock,
     CausalConv3d,
@@ -24,6 +23,7 @@ from diffsynth.models.wan_video_vae import (
     WanVideoVAE,
 )
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def encode(vae: WanVideoVAE, video: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _through(x: Tensor, layers: list[nn.Module]) -> Tensor:
         elif isinstance(layer, RMS_norm):
             x = _norm(x, layer)
         elif isinstance(layer, nn.SiLU):
-            x = F.silu(x)
+            x = functional.silu(x)
         elif isinstance(layer, AttentionBlock):
             x = _attention(x, layer)
         elif isinstance(layer, Resample):
@@ -66,7 +66,7 @@ def _through(x: Tensor, layers: list[nn.Module]) -> Tensor:
 
 def _norm(x: Tensor, layer: RMS_norm) -> Tensor:
     # Its own epsilon is on the length of the vector; this one keeps the gradient finite where a vector is all but zero.
-    return F.rms_norm(x, x.shape[-1:], layer.gamma.to(x.dtype).flatten(), 1e-8)
+    return functional.rms_norm(x, x.shape[-1:], layer.gamma.to(x.dtype).flatten(), 1e-8)
 
 
 def _conv(x: Tensor, layer: CausalConv3d) -> Tensor:
@@ -74,10 +74,10 @@ def _conv(x: Tensor, layer: CausalConv3d) -> Tensor:
     weight, bias = layer.weight.to(x.dtype), layer.bias.to(x.dtype)
     reach, high, wide = weight.shape[2:]
     if high == wide == reach == 1:
-        return F.linear(x, weight[:, :, 0, 0, 0], bias)
+        return functional.linear(x, weight[:, :, 0, 0, 0], bias)
     if x.shape[1] == 1:
         return _conv_2d(x, weight[:, :, -1], bias)
-    before = F.pad(x, (0, 0, 0, 0, 0, 0, reach - 1, 0))
+    before = functional.pad(x, (0, 0, 0, 0, 0, 0, reach - 1, 0))
     return _windows(before, weight, bias, x.shape[1], 1)
 
 
@@ -94,20 +94,22 @@ def _windows(x: Tensor, weight: Tensor, bias: Tensor, count: int, stride: int) -
 def _conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:
     batch, num_frames, high, wide, channels = x.shape
     if weight.shape[-1] == weight.shape[-2] == 1:
-        return F.linear(x, weight[:, :, 0, 0], bias)
+        return functional.linear(x, weight[:, :, 0, 0], bias)
     # A permuted view: PyTorch calls it channels_last, and gives its output the same.
     flat = x.reshape(batch * num_frames, high, wide, channels).permute(0, 3, 1, 2)
     kernel = weight.contiguous(memory_format=torch.channels_last)
-    made = F.conv2d(flat, kernel, bias, stride, weight.shape[-1] // 2 if padding is None else padding)
+    made = functional.conv2d(flat, kernel, bias, stride, weight.shape[-1] // 2 if padding is None else padding)
     return made.permute(0, 2, 3, 1).reshape(batch, num_frames, made.shape[2], made.shape[3], -1)
 
 
 def _attention(x: Tensor, layer: AttentionBlock) -> Tensor:
     batch, num_frames, high, wide, channels = x.shape
     flat = _norm(x, layer.norm).reshape(batch * num_frames, 1, high * wide, channels)
-    q, k, v = F.linear(flat, layer.to_qkv.weight[:, :, 0, 0].to(x.dtype), layer.to_qkv.bias.to(x.dtype)).chunk(3, -1)
-    mixed = F.scaled_dot_product_attention(q, k, v)
-    out = F.linear(mixed, layer.proj.weight[:, :, 0, 0].to(x.dtype), layer.proj.bias.to(x.dtype))
+    q, k, v = functional.linear(flat, layer.to_qkv.weight[:, :, 0, 0].to(x.dtype), layer.to_qkv.bias.to(x.dtype)).chunk(
+        3, -1
+    )
+    mixed = functional.scaled_dot_product_attention(q, k, v)
+    out = functional.linear(mixed, layer.proj.weight[:, :, 0, 0].to(x.dtype), layer.proj.bias.to(x.dtype))
     return x + out.reshape(x.shape)
 
 
@@ -120,7 +122,7 @@ def _resample(x: Tensor, layer: Resample) -> Tensor:
         batch, num_frames, high, wide, channels = x.shape
         x = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
         return _conv_2d(x.reshape(batch, num_frames, 2 * high, 2 * wide, channels), weight, bias)
-    x = _conv_2d(F.pad(x, (0, 0, 0, 1, 0, 1)), weight, bias, stride=2, padding=0)
+    x = _conv_2d(functional.pad(x, (0, 0, 0, 1, 0, 1)), weight, bias, stride=2, padding=0)
     if layer.mode == "downsample3d" and x.shape[1] > 1:
         conv, count = layer.time_conv, (x.shape[1] - 1) // 2
         later = _windows(x, conv.weight.to(x.dtype), conv.bias.to(x.dtype), count, 2)

@@ -104,8 +104,8 @@ def check_meant(checkpoint: Checkpoint, asked_for: str) -> Checkpoint:
     """
     if checkpoint.architecture.huggingface is None and checkpoint.name != asked_for:
         raise ModelError(
-            f"{checkpoint.folder} holds {checkpoint.name}, {_what_it_does(checkpoint)}, and {asked_for} was asked for; name "
-            f"another folder with --model-dir or WAN_MODEL_DIR, or ask for --model {checkpoint.name}"
+            f"{checkpoint.folder} holds {checkpoint.name}, {_what_it_does(checkpoint)}, and {asked_for} was asked for; "
+            f"name another folder with --model-dir or WAN_MODEL_DIR, or ask for --model {checkpoint.name}"
         )
     damaged = []
     for path in (checkpoint.tokenizer / name for name in TOKENIZER_FILES if name.endswith(".json")):
