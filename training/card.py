@@ -1,5 +1,7 @@
 """The checkpoint's card and the pictures to be looked at, from an evaluation's figures."""
 
+# ruff: noqa: E501 - lines of Markdown with values in them
+
 import json
 from pathlib import Path
 from typing import Any

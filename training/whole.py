@@ -102,14 +102,16 @@ def _conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: 
     return made.permute(0, 2, 3, 1).reshape(batch, num_frames, made.shape[2], made.shape[3], -1)
 
 
+def _linear(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution of the last dimension."""
+    return functional.linear(x, layer.weight[:, :, 0, 0].to(x.dtype), layer.bias.to(x.dtype))
+
+
 def _attention(x: Tensor, layer: AttentionBlock) -> Tensor:
     batch, num_frames, high, wide, channels = x.shape
     flat = _norm(x, layer.norm).reshape(batch * num_frames, 1, high * wide, channels)
-    q, k, v = functional.linear(flat, layer.to_qkv.weight[:, :, 0, 0].to(x.dtype), layer.to_qkv.bias.to(x.dtype)).chunk(
-        3, -1
-    )
-    mixed = functional.scaled_dot_product_attention(q, k, v)
-    out = functional.linear(mixed, layer.proj.weight[:, :, 0, 0].to(x.dtype), layer.proj.bias.to(x.dtype))
+    q, k, v = _linear(flat, layer.to_qkv).chunk(3, -1)
+    out = _linear(functional.scaled_dot_product_attention(q, k, v), layer.proj)
     return x + out.reshape(x.shape)
 
 
