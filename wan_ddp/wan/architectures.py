@@ -66,7 +66,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "2f3a345569bb65a3efec2a40fb2637d7": _tiny("tiny", _T2V),
     "b2475727fe13b90f4d7e7ae24affb2fe": _tiny("tiny-vace", _VACE),
     "d601356fbeb17b7ca0cc9cc8a15d0ecb": _tiny("tiny-fun-control", _FUN),
-    "3bff0fcc710804c5410b5eed943cdf5e": Architecture("pocket", _T2V, text_encoder=POCKET_T5, vae=POCKET_VAE),
+    "b4ae2a9a244e0cae2a4b16e7b9a9e54b": Architecture("pocket", _T2V, text_encoder=POCKET_T5, vae=POCKET_VAE),
 }
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES.values()}
 HASHES = {architecture.name: digest for digest, architecture in ARCHITECTURES.items()}

@@ -18,7 +18,7 @@ DIT: dict[str, Any] = {
     "in_dim": LATENT_CHANNELS,
     "out_dim": LATENT_CHANNELS,
     "num_heads": 5,  # of 48: a third of a head's size must be even, or DiffSynth's RoPE does not fit
-    "num_layers": 8,
+    "num_layers": 6,
     "patch_size": [1, 2, 2],
     "eps": 1e-6,
     "has_image_input": False,
