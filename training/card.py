@@ -16,7 +16,7 @@ from training.vae import LATENT_STD
 from training.vocabulary import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES
 from training.write import TRAINED
 from wan_ddp.wan.checkpoint import find_checkpoint
-from wan_ddp.wan.pocket_models import DIT
+from wan_ddp.wan.pocket_models import DIT, VAE
 
 
 def write(folder: Path, output: Path, figures: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ drawn world, on a CPU, and takes a motion from a reference as the large one does
 |---|---|
 | DiT | width {DIT["dim"]}, {DIT["num_heads"]} heads of 48, {DIT["num_layers"]} layers, feed-forward {DIT["ffn_dim"]} |
 | text encoder | T5, width 128, 2 layers, a token a word |
-| VAE | base width 16, 16 channels, 8x8x4; latents of standard deviation {LATENT_STD:g} |
+| VAE | base width {VAE["dim"]}, {VAE["num_res_blocks"]} residual block a level, 16 channels, 8x8x4; latents of standard deviation {LATENT_STD:g} |
 
 ## Data
 
