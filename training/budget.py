@@ -50,6 +50,11 @@ class Budget:
         return peak * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * self.share(progress))) / 2)
 
 
+def name_of(device: str) -> str:
+    """What a device is called: for the card."""
+    return "a CPU" if device == "cpu" else torch.cuda.get_device_name(device)
+
+
 class Ticker:
     """Says every few seconds how it goes, and when it is time to save."""
 

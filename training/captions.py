@@ -60,7 +60,7 @@ def _one(thing: Thing, chance: random.Random, language: Language) -> str:
 def _english(scenes: Scenes, index: int, chance: random.Random, motion: bool) -> str:
     ground = chance.choice(BACKGROUNDS[scenes.background[index]].en)
     category = int(scenes.category[index])
-    where = chance.choice((f"on the {ground}", f"over {ground}", f"on {ground}", f"{ground} in the background"))
+    where = chance.choice((f"on the {ground}", f"over {ground}", f"on {ground}", f"with {ground} in the background"))
 
     def thing(k: int) -> str:
         colour = chance.choice(COLOURS[scenes.colour[index, k]].en)

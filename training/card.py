@@ -35,7 +35,7 @@ def card(folder: Path, figures: dict[str, Any]) -> str:
     text, v2v, none = (groups.get(name, {}) for name in ("text", "v2v", "none"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     stages = "; ".join(
-        f"{stage}: {progress['steps']} steps in {progress['seconds'] / 60:.1f} minutes"
+        f"{stage}: {progress['steps']} steps in {progress['seconds'] / 60:.1f} minutes on {progress['device']}"
         for stage, progress in trained.items()
         if progress.get("steps")
     )
@@ -66,7 +66,7 @@ No picture, video or text from elsewhere was used.
 
 ## Training
 
-On one H100. {stages}. `training/README.md` has the commands.
+{stages}. `training/README.md` has the commands.
 
 ## Figures
 

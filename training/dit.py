@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training import vae as vae_stage
 from training import whole
-from training.budget import Budget, Ticker
+from training.budget import Budget, Ticker, name_of
 from training.captions import captions, tokenize
 from training.drawing import draw
 from training.flow import SHIFT, Denoiser, mixed_precision, real_rotary, shifted
@@ -122,6 +122,7 @@ def train(folder: Path, budget: Budget, device: str, options: DitOptions | None 
     if options.compile:
         for block in denoiser.dit.blocks:
             block.compile(dynamic=False)
+    progress.device = name_of(device)
     budget.begin(progress, 0 if is_warm else options.warmup_steps)
     pool, dropped = Pool(vae, device, options, progress), _dropped(device)
     print(f"dit: {len(pool.latents)} pairs of clips in {budget.elapsed():.0f} s", flush=True)

@@ -29,7 +29,7 @@ from wan_ddp.wan.prompts import encode_prompts, prompts_of
 
 LINES, FIGURES, CARD, CURVE_PICTURE, SHEET = "cases.jsonl", "figures.json", "card.md", "curve.png", "sheet.png"
 RECONSTRUCTION_SEED = 4
-NUM_RECONSTRUCTED = 64
+NUM_RECONSTRUCTED = 32
 
 
 def evaluate(folder: Path, output: Path, device: str, workers: int, share: float, cfg_scale: float) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _work(
         torch.set_num_threads(1)
     held = {case.name: case for case in cases(share, cfg_scale)}
     checkpoint = find_checkpoint(folder)
-    embeddings = encode_prompts(checkpoint, prompts_of(held[name].job for name in names), device=device)
+    embeddings = encode_prompts(checkpoint, prompts_of([held[name].job for name in names]), device=device)
     generator = Generator.load(checkpoint, embeddings, device=device)
     (output / "frames").mkdir(exist_ok=True)
     for name in names:

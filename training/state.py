@@ -27,6 +27,8 @@ class Progress:
     blocks: int = 0
     """Blocks of clips drawn so far: each is drawn from its own seed, so none comes twice."""
     figures: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    """What it was last trained on."""
 
 
 class Average:

@@ -14,7 +14,7 @@ from diffsynth.models.wan_video_vae import CausalConv3d, Resample, WanVideoVAE
 from torch import Tensor, nn
 
 from training import whole
-from training.budget import Budget, Ticker
+from training.budget import Budget, Ticker, name_of
 from training.drawing import draw
 from training.scenes import NUM_FRAMES, draw_scenes
 from training.state import Average, Progress, load_stage, load_weights, save_stage, save_weights, write_progress
@@ -97,6 +97,7 @@ def train(folder: Path, budget: Budget, device: str, options: VaeOptions | None 
     autoencoder: Any = Autoencoder(vae)
     if options.compile:
         autoencoder = torch.compile(autoencoder, dynamic=False)
+    progress.device = name_of(device)
     budget.begin(progress, 0 if is_warm else options.warmup_steps)
     ticker = Ticker()
     while not budget.is_over(progress):

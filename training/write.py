@@ -59,3 +59,4 @@ def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in rounded.items():
         digest.update(name.encode() + tensor.view(torch.int16).numpy().tobytes())
     save_file(rounded, path, {"format": "pt", DIGEST: digest.hexdigest()})
+    path.chmod(0o644)
