@@ -18,7 +18,9 @@ from training.captions import MAX_TOKENS, tokenize
 from training.flow import real_rotary, sigmas_of
 from training.state import load_weights, read_progress, save_weights
 from training.write import write_checkpoint
+from wan_ddp.errors import ModelError
 from wan_ddp.job import Job
+from wan_ddp.settings import ROOT, parse
 from wan_ddp.wan.checkpoint import find_checkpoint
 from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.prompts import encode_prompts, prompts_of
@@ -164,6 +166,13 @@ def test_the_written_checkpoint_is_what_a_run_loads_and_makes_a_video_of(trained
     clip = np.full((17, 32, 32, 3), 128, np.uint8)
     made = generator.generate(JOB, clip, control="as-is", on_step=lambda *_: None)
     assert made.frames.shape == (17, 32, 32, 3)
+
+
+def test_without_its_weights_the_pocket_model_says_what_is_missing(tmp_path: Path) -> None:
+    settings = parse(["--model", "pocket", "--manifest", "m.jsonl"], {"WAN_MODEL_DIR": "/data/Wan2.1-T2V-14B"})
+    assert settings.model_dir == ROOT / "wan_ddp" / "pocket"
+    with pytest.raises(ModelError, match=r"trained weights are not there.*training/README.md"):
+        find_checkpoint(tmp_path / "pocket")
 
 
 def test_other_weights_of_the_same_shapes_are_another_checkpoint(trained: Path, tmp_path: Path) -> None:
