@@ -18,7 +18,7 @@ from wan_ddp.wan.commands import add_commands
 from wan_ddp.wan.random_checkpoint import BLOCK_ITEMS, _pieces, _scale, _split, make_checkpoint, published_shapes
 from wan_ddp.wan.tiny_models import TEXT_VOCABULARY
 
-TINY = [name for name, known in BY_NAME.items() if known.huggingface is None]
+TINY = [name for name in BY_NAME if name.startswith("tiny")]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

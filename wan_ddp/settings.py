@@ -15,6 +15,7 @@ from wan_ddp.presets import MEANINGS, Attention, Preset, can_offload, described
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_MODEL = "Wan2.1-T2V-14B"
 TINY_MODEL = "tiny"
+POCKET_MODEL = "pocket"
 
 OnChange = Literal["refuse", "rerun", "keep"]
 Verify = Literal["size", "full"]
@@ -152,6 +153,8 @@ def _fill_in(arguments: dict[str, Any], environ: Mapping[str, str]) -> None:
     if arguments["model"] == TINY_MODEL:
         # WAN_MODEL_DIR is where the real checkpoint lies or will: no place for a stand-in.
         arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / TINY_MODEL
+    elif arguments["model"] == POCKET_MODEL:
+        arguments["model_dir"] = arguments["model_dir"] or ROOT / "wan_ddp" / POCKET_MODEL
     fill("model_dir", "WAN_MODEL_DIR", Path, ROOT / "models" / arguments["model"])
     fill("preset", "WAN_PRESET", _preset, Settings.preset)
     fill("ranks_per_gpu", "WAN_RANKS_PER_GPU", _positive, Settings.ranks_per_gpu)
@@ -305,8 +308,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=_not_empty,
         metavar="NAME",
-        help=f"a published checkpoint's name (default: {PUBLISHED_MODEL}), or {TINY_MODEL}: an embedded one with "
-        "random weights, which makes noise",
+        help=f"a published checkpoint's name (default: {PUBLISHED_MODEL}), {POCKET_MODEL}: an embedded one that "
+        f"was trained on drawn clips, or {TINY_MODEL}: one with random weights, which makes noise",
     )
     group.add_argument(
         "--model-dir",

@@ -16,6 +16,8 @@ UMT5_XXL = "9c8818c2cbea55eca56c7b447df170da"
 WAN_VAE = "ccc42284ea13e1ad04693284c7a09be6"
 TINY_T5 = "3879f03f24d11444ccc398b7cf184b07"
 TINY_VAE = "cb16b9a02ae4539361b6cc6302ce413b"
+POCKET_T5 = "aeb2952759293b71cd713b726941af04"
+POCKET_VAE = "8b167a2b9d1d0c6ca79254ddaa664ebd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "2f3a345569bb65a3efec2a40fb2637d7": _tiny("tiny", _T2V),
     "b2475727fe13b90f4d7e7ae24affb2fe": _tiny("tiny-vace", _VACE),
     "d601356fbeb17b7ca0cc9cc8a15d0ecb": _tiny("tiny-fun-control", _FUN),
+    "b4ae2a9a244e0cae2a4b16e7b9a9e54b": Architecture("pocket", _T2V, text_encoder=POCKET_T5, vae=POCKET_VAE),
 }
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES.values()}
 HASHES = {architecture.name: digest for digest, architecture in ARCHITECTURES.items()}

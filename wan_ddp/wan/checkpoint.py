@@ -25,6 +25,7 @@ TOKENIZER = Path("google", "umt5-xxl")
 # What AutoTokenizer reads; only these count for the identity.
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "spiece.model", "special_tokens_map.json")
 DEFAULT_NAME = "Wan2.1-T2V-14B"
+POCKET = "pocket"
 RANDOM = "wan_ddp.random"
 _SHARD = re.compile(rf"{DIT}-(\d{{5}})-of-(\d{{5}})\.safetensors")
 
@@ -103,8 +104,8 @@ def check_meant(checkpoint: Checkpoint, asked_for: str) -> Checkpoint:
     """
     if checkpoint.architecture.huggingface is None and checkpoint.name != asked_for:
         raise ModelError(
-            f"{checkpoint.folder} holds {checkpoint.name}, which makes noise, and {asked_for} was asked for; name "
-            f"another folder with --model-dir or WAN_MODEL_DIR, or ask for --model {checkpoint.name}"
+            f"{checkpoint.folder} holds {checkpoint.name}, {_what_it_does(checkpoint)}, and {asked_for} was asked for; "
+            f"name another folder with --model-dir or WAN_MODEL_DIR, or ask for --model {checkpoint.name}"
         )
     damaged = []
     for path in (checkpoint.tokenizer / name for name in TOKENIZER_FILES if name.endswith(".json")):
@@ -118,6 +119,10 @@ def check_meant(checkpoint: Checkpoint, asked_for: str) -> Checkpoint:
     if damaged:
         raise ModelError(f"damaged in {checkpoint.folder}: {'; '.join(damaged)}; {how_to_get(checkpoint.folder)}")
     return checkpoint
+
+
+def _what_it_does(checkpoint: Checkpoint) -> str:
+    return "a small model of drawn clips" if checkpoint.name == POCKET else "which makes noise"
 
 
 def check_mechanisms(checkpoint: Checkpoint, jobs: Iterable[Job]) -> None:
@@ -137,6 +142,8 @@ def how_to_get(folder: Path) -> str:
     """The commands that fill `folder`, for the checkpoint that its name says, or else the one of the experiment."""
     by_lower_name = {name.lower(): architecture for name, architecture in BY_NAME.items()}
     published = by_lower_name.get(folder.name.lower(), BY_NAME[DEFAULT_NAME])
+    if published.name == POCKET:
+        return "its trained weights are not there: train and write them as training/README.md says"
     if published.huggingface is None:
         return f"remove the folder and `python -m wan_ddp checkpoint make --like {published.name} {folder}`"
     return (

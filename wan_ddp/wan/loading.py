@@ -16,7 +16,7 @@ from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 from tqdm import tqdm
 
 from wan_ddp.wan.gpu import named_gpu_errors, use_device
-from wan_ddp.wan.tiny_models import register
+from wan_ddp.wan.own_models import register
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from diffsynth.models.model_loader import ModelPool
 from wan_ddp.wan.architectures import BY_NAME, HASHES, Shape, architecture_hash
 from wan_ddp.wan.byte_tokenizer import write_byte_tokenizer
 from wan_ddp.wan.checkpoint import DIT, INDEX, RANDOM, TEXT_ENCODER, TOKENIZER, VAE
-from wan_ddp.wan.tiny_models import register
+from wan_ddp.wan.own_models import register
 
 # Raised when the values change: it stands in the files' headers, so in the checkpoint's identity.
 VERSION = 1

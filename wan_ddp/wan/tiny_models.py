@@ -5,7 +5,6 @@ Only the VAE needs a class of its own, because DiffSynth's takes nothing but `z_
 
 from typing import Any
 
-from diffsynth.configs import MODEL_CONFIGS, VRAM_MANAGEMENT_MODULE_MAPS
 from diffsynth.models.wan_video_vae import VideoVAE_, WanVideoVAE
 
 from wan_ddp.wan.architectures import HASHES, TINY_T5, TINY_VAE
@@ -17,7 +16,7 @@ TEXT_VOCABULARY = 384
 
 _CLASSES = "diffsynth.models"
 _CONVERTERS = "diffsynth.utils.state_dict_converters"
-_VAE_CLASS = f"{__name__}.TinyWanVideoVAE"
+VAE_CLASS = f"{__name__}.TinyWanVideoVAE"
 
 _DIT = {
     "dim": WIDTH,
@@ -73,14 +72,7 @@ CONFIGS: list[dict[str, Any]] = [
     {
         "model_hash": TINY_VAE,
         "model_name": "wan_video_vae",
-        "model_class": _VAE_CLASS,
+        "model_class": VAE_CLASS,
         "state_dict_converter": f"{_CONVERTERS}.wan_video_vae.WanVideoVAEStateDictConverter",
     },
 ]
-
-
-def register() -> None:
-    """Tell DiffSynth of the tiny models, as its developer guide asks; a second call changes nothing."""
-    known = [config["model_hash"] for config in MODEL_CONFIGS]
-    MODEL_CONFIGS.extend(config for config in CONFIGS if config["model_hash"] not in known)
-    VRAM_MANAGEMENT_MODULE_MAPS[_VAE_CLASS] = VRAM_MANAGEMENT_MODULE_MAPS["diffsynth.models.wan_video_vae.WanVideoVAE"]
