@@ -25,7 +25,7 @@ from torch.multiprocessing import reductions  # noqa: F401 - teaches connections
 
 from wan_ddp.wan.gpu import empty_cache, named_gpu_errors, use_device
 from wan_ddp.wan.loading import dtype_of, quiet
-from wan_ddp.wan.tiny_models import register
+from wan_ddp.wan.own_models import register
 
 _PIECE_BYTES = 512 * 2**20
 _ALIGNMENT = 512
