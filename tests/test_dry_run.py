@@ -42,7 +42,7 @@ class Project:
         return self.write([make_job(reference=str(self.reference), seed=seed) for seed in range(number)])
 
     def conditions(self) -> Conditions:
-        return Conditions(model="some model")
+        return Conditions(model="some model", preset="fused")
 
     def publish(self, job: Job, **record: Any) -> None:
         digests = ReferenceDigests(self.outputs.root / ".references.json")
