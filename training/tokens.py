@@ -4,7 +4,6 @@ What is not in the vocabulary is one unknown token a word (or, in Chinese, a str
 are T5's: padding is 0, and an end token is appended.
 """
 
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from training.vocabulary import words
+from wan_ddp.wan.byte_tokenizer import END, PAD, UNKNOWN, save_tokenizer
 
-PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 PAD_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 VOCABULARY = 320  # rows of the embedding; a multiple of 64 above the number of words
 
@@ -40,13 +39,4 @@ def tokenizer() -> Tokenizer:
 
 def write_tokenizer(folder: Path) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json` into `folder`, which is made."""
-    folder.mkdir(parents=True)
-    tokenizer().save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": PAD,
-        "eos_token": END,
-        "unk_token": UNKNOWN,
-        "model_max_length": 512,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_tokenizer(tokenizer(), folder)
