@@ -10,7 +10,7 @@ usage: bash launch.sh [--demo] [--tmux] [FLAGS OF generate.py]
 Makes every video of a manifest with two ranks on each GPU, and ends with the verdict. Run it again and only what is
 missing is made. Everything that can be checked is checked before a GPU is touched.
 
-  bash launch.sh --demo                                   no GPU, no weights: the whole path on a tiny random model
+  bash launch.sh --demo                                   no GPU, no weights: the whole path on the pocket Wan inside
   bash launch.sh --manifest my/all.jsonl --output out     the real run
   bash launch.sh --tmux --manifest ...                    the same in tmux, which outlives this terminal: docs/tmux.md
 

@@ -6,13 +6,13 @@ import torch
 
 from training import measure
 from training.captions import MAX_TOKENS, captions, tokenize
-from training.drawing import draw, to_bytes
-from training.scenes import CATEGORIES, FIGURE, SINGLE, Scenes, doubles, draw_scenes
 from training.tokens import UNKNOWN_ID, tokenizer
-from training.vocabulary import BACKGROUNDS, COLOURS, MOVES, PATHS
 from wan_ddp.job import NEGATIVE_PROMPT
 from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
+from wan_ddp.references.pocket_world.drawing import draw, to_bytes
+from wan_ddp.references.pocket_world.scenes import CATEGORIES, FIGURE, SINGLE, Scenes, doubles, draw_scenes
+from wan_ddp.references.pocket_world.vocabulary import BACKGROUNDS, COLOURS, MOVES, PATHS
 
 COUNT = 12
 

@@ -245,7 +245,7 @@ if __name__ == "__main__":
 
 
 def make_demo(output: Path, *, force: bool = False, num_processes: int = 1) -> int:
-    return make.make(catalogue.demo_clips(), output, DEMO, num_processes, force=force)
+    return make.make(catalogue.DEMO_CLIPS, output, DEMO, num_processes, force=force)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -341,8 +341,8 @@ def test_a_clip_that_ends_early_is_not_published(tmp_path: Path, monkeypatch: py
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(MAIN)
-    # no file may grow beyond 8 blocks of 1 kB: as with a full disk, ffmpeg's writes fail
-    words = f"ulimit -f 8; exec {sys.executable} {script} references make --demo --jobs 1 --output {tmp_path}/out"
+    # no file may grow beyond 2 blocks of 1 kB: as with a full disk, ffmpeg's writes fail
+    words = f"ulimit -f 2; exec {sys.executable} {script} references make --demo --jobs 1 --output {tmp_path}/out"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(["bash", "-c", words], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
@@ -431,4 +431,4 @@ def test_the_demo_is_small_has_all_categories_and_both_seeds() -> None:
     assert len({job["category"] for job in jobs}) == 4
     assert {job["seed"] for job in jobs} == {42, 142}
     sizes = {(job["width"], job["height"], job["num_frames"], job["num_inference_steps"]) for job in jobs}
-    assert sizes == {(160, 96, 17, 4)}
+    assert sizes == {(160, 96, 17, 20)}

@@ -29,12 +29,12 @@ def test_the_demo_is_another_manifest_output_and_model() -> None:
     settings = parse(["--demo"], {})
     assert settings.manifest == ROOT / "manifests" / "demo.jsonl"
     assert settings.output == ROOT / "results-demo"
-    assert (settings.model, settings.model_dir) == ("tiny", ROOT / "models" / "tiny")
+    assert (settings.model, settings.model_dir) == ("pocket", ROOT / "wan_ddp" / "pocket")
 
 
 def test_flags_win_over_the_demo() -> None:
     settings = parse(["--demo", "--output", "/o", "--manifest", "/m"], {})
-    assert (settings.output, settings.manifest, settings.model) == (Path("/o"), Path("/m"), "tiny")
+    assert (settings.output, settings.manifest, settings.model) == (Path("/o"), Path("/m"), "pocket")
 
 
 def test_the_demo_wins_over_the_environment() -> None:
@@ -42,9 +42,15 @@ def test_the_demo_wins_over_the_environment() -> None:
     assert parse(["--demo"], environ) == parse(["--demo"], {})
 
 
-def test_the_tiny_model_is_never_put_where_the_environment_says_the_real_one_lies() -> None:
-    for flags, environ in ((["--model", "tiny"], {}), (["--demo"], {}), ([], {"WAN_MODEL": "tiny"})):
-        assert parse(flags, {"WAN_MODEL_DIR": "/d", **environ}).model_dir == ROOT / "models" / "tiny"
+def test_own_models_are_never_looked_for_where_the_environment_says_the_real_one_lies() -> None:
+    pocket = ROOT / "wan_ddp" / "pocket"
+    for flags, environ, folder in (
+        (["--model", "tiny"], {}, ROOT / "models" / "tiny"),
+        ([], {"WAN_MODEL": "tiny"}, ROOT / "models" / "tiny"),
+        (["--model", "pocket"], {}, pocket),
+        (["--demo"], {}, pocket),
+    ):
+        assert parse(flags, {"WAN_MODEL_DIR": "/d", **environ}).model_dir == folder
     assert parse(["--demo", "--model-dir", "/t"], {"WAN_MODEL_DIR": "/d"}).model_dir == Path("/t")
     assert parse(["--demo", "--model", "Wan2.1-T2V-1.3B"], {"WAN_MODEL_DIR": "/d"}).model_dir == Path("/d")
 

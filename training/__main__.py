@@ -40,6 +40,11 @@ def main(argv: Sequence[str]) -> int:
     draw = commands.add_parser("draw", help="draw some of the clips as a picture")
     draw.add_argument("--seed", type=int, default=1)
     draw.add_argument("--output", type=Path, default=Path("clips.png"))
+    show = commands.add_parser("show", help="a moving picture of a demo's reference and of what its prompts made")
+    show.add_argument("--results", type=Path, default=ROOT / "results-demo")
+    show.add_argument("--references", type=Path, default=ROOT / "references-demo")
+    show.add_argument("--clip", default="ball_bounces_left", help="the reference's name (default: %(default)s)")
+    show.add_argument("--output", type=Path, default=ROOT / "docs" / "pocket.webp")
     arguments = parser.parse_args(argv)
     return run(arguments)
 
@@ -98,6 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
         evaluate.evaluate(
             arguments.checkpoint, output, arguments.device, arguments.workers, arguments.share, arguments.cfg_scale
         )
+    elif arguments.command == "show":
+        from training import pictures
+
+        pictures.show_results(arguments.results, arguments.references, arguments.clip, arguments.output)
     else:
         from training import pictures
 

@@ -5,9 +5,9 @@ import random
 import torch
 from torch import Tensor
 
-from training.scenes import CAMERA, FIGURE, Scenes
 from training.tokens import END_ID, PAD_ID, UNKNOWN_ID, tokenizer
-from training.vocabulary import (
+from wan_ddp.references.pocket_world.scenes import CAMERA, FIGURE, Scenes
+from wan_ddp.references.pocket_world.vocabulary import (
     ACTIONS,
     BACKGROUNDS,
     COLOURS,

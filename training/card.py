@@ -11,10 +11,10 @@ import numpy as np
 from training.cases import cases
 from training.evaluate import CARD, CURVE_PICTURE, SHEET, curve
 from training.pictures import sheet
-from training.scenes import SHARES
 from training.vae import LATENT_STD
-from training.vocabulary import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES
 from training.write import TRAINED
+from wan_ddp.references.pocket_world.scenes import SHARES
+from wan_ddp.references.pocket_world.vocabulary import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES
 from wan_ddp.wan.checkpoint import find_checkpoint
 from wan_ddp.wan.pocket_models import DIT, VAE
 

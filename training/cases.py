@@ -10,9 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from training.captions import captions
-from training.drawing import draw, to_bytes
-from training.scenes import CAMERA, FIGURE, HEIGHT, MULTIPLE, NUM_FRAMES, SINGLE, WIDTH, Scenes, doubles, draw_scenes
 from wan_ddp.job import V2V_STRENGTH, Job
+from wan_ddp.references.pocket_world.drawing import draw, to_bytes
+from wan_ddp.references.pocket_world.scenes import (
+    CAMERA,
+    FIGURE,
+    HEIGHT,
+    MULTIPLE,
+    NUM_FRAMES,
+    SINGLE,
+    WIDTH,
+    Scenes,
+    doubles,
+    draw_scenes,
+)
 
 SEED = 3
 NUM_STEPS = 20

@@ -22,11 +22,11 @@ from training import vae as vae_stage
 from training import whole
 from training.budget import Budget, Ticker, name_of
 from training.captions import captions, tokenize
-from training.drawing import draw
 from training.flow import SHIFT, Denoiser, mixed_precision, real_rotary, shifted
-from training.scenes import doubles, draw_scenes
 from training.state import Average, Progress, load_stage, save_stage
 from wan_ddp.job import NEGATIVE_PROMPT
+from wan_ddp.references.pocket_world.drawing import draw
+from wan_ddp.references.pocket_world.scenes import doubles, draw_scenes
 from wan_ddp.wan.pocket_models import DIT, TEXT_ENCODER
 
 STAGE = "dit"
@@ -43,13 +43,13 @@ class DitOptions:
     batch: int = 192
     pool: int = 3072
     block: int = 96
-    fresh_every: int = 3
+    fresh_every: int = 6
     encode_batch: int = 48
     train_shift: float = 4.0
     """Of the sigmas in training: a little less than at inference, for the details that are made at the end."""
     double_share: float = 0.5
-    least_strength: float = 0.6
-    """Of v2v in training. Below it the reference's look wins, as in any model."""
+    strengths: tuple[float, float] = (0.5, 0.95)
+    """Of v2v in training, from and to."""
     drop_share: float = 0.1
     compile: bool = False
     num_held_out: int = 48
@@ -157,7 +157,7 @@ def step(
     with mixed_precision(pool.device):
         state, sigma, velocity, tokens = examples(pool, dropped, chance, options)
         predicted = denoiser(state, sigma, denoiser.encode(tokens))
-    loss = ((predicted.float() - velocity) ** 2).mean()
+    loss = ((predicted.float() - velocity) ** 2).mean() / vae_stage.LATENT_STD**2
     rate = budget.learning_rate(options.learning_rate, progress)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -183,7 +183,8 @@ def examples(
     double = pool.latents[which, 1 - side].float()
     noise = torch.randn(clean.shape, generator=chance, device=device)
     # v2v's first sigma; 1, where there is nothing of the reference, for the others.
-    first = shifted(options.least_strength + (1 - options.least_strength) * rand(), SHIFT)
+    least, most = options.strengths
+    first = shifted(least + (most - least) * rand(), SHIFT)
     first = torch.where(rand() < options.double_share, first, torch.ones_like(first))
     sigma = torch.minimum(shifted(rand(), options.train_shift).clamp_min(1e-3), first)
     state, velocity = on_the_way(clean, double, noise, sigma, first)

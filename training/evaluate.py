@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from training import measure, whole
 from training.cases import CURVE, Case, cases
-from training.drawing import draw, to_bytes
-from training.scenes import CAMERA, FIGURE, draw_scenes
 from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
+from wan_ddp.references.pocket_world.drawing import draw, to_bytes
+from wan_ddp.references.pocket_world.scenes import CAMERA, FIGURE, draw_scenes
 from wan_ddp.wan.checkpoint import find_checkpoint
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.pipeline import Generator

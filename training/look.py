@@ -13,14 +13,14 @@ from torch import Tensor
 from training import measure, vae, whole
 from training.captions import captions, tokenize
 from training.dit import STAGE, make_denoiser
-from training.drawing import draw, to_bytes
 from training.flow import mixed_precision, real_rotary, sample
 from training.pictures import sheet
-from training.scenes import CAMERA, SINGLE, Scenes, doubles, draw_scenes
 from training.state import load_weights, read_progress, write_progress
 from wan_ddp.job import NEGATIVE_PROMPT, V2V_STRENGTH
 from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
+from wan_ddp.references.pocket_world.drawing import draw, to_bytes
+from wan_ddp.references.pocket_world.scenes import CAMERA, SINGLE, Scenes, doubles, draw_scenes
 
 SEED = 11
 STRENGTHS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.drawing import SKIN, STAR_LIGHT, TROUSERS
-from training.vocabulary import BACKGROUNDS, COLOURS
+from wan_ddp.references.pocket_world.drawing import SKIN, STREWN_OPACITY, TROUSERS
+from wan_ddp.references.pocket_world.vocabulary import BACKGROUNDS, COLOURS
 
 Frames = NDArray[np.uint8]
 Path = NDArray[np.float64]
@@ -117,11 +117,11 @@ def _lit(colour: tuple[int, int, int]) -> NDArray[np.float32]:
 
 @cache
 def _blends(background: int) -> NDArray[np.float32]:
-    """What else is seen: the dots, skin, trousers, and the ground in the shadow."""
-    low, high = (np.array(colour, np.float32) for colour in (BACKGROUNDS[background].low, BACKGROUNDS[background].high))
+    """What else is seen: what lies strewn, skin, trousers, and the ground in the shadow."""
+    ground = BACKGROUNDS[background]
+    low, high, strewn = (np.array(colour, np.float32) for colour in (ground.low, ground.high, ground.strewn))
     middle = (low + high) / 2
     rows = [0.65 * low, 0.65 * middle, 0.65 * high, SKIN, np.array(SKIN) * 0.8, TROUSERS, np.array(TROUSERS) * 0.75]
-    if BACKGROUNDS[background].pattern == "dots":
-        rows += [low + share * (np.array(STAR_LIGHT) - low) for share in (0.4, 0.6, 0.75)]
-        rows += [high + share * (np.array(STAR_LIGHT) - high) for share in (0.4, 0.6, 0.75)]
+    for share in (0.4, 0.6, STREWN_OPACITY):
+        rows += [low + share * (strewn - low), high + share * (strewn - high)]
     return np.array(rows, np.float32)

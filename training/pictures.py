@@ -24,11 +24,23 @@ def sheet(clips: list[list[Frames]], num_frames: int = 5) -> Image.Image:
 
 def draw_some(seed: int, path: Path, count: int = 24) -> None:
     from training.captions import captions
-    from training.drawing import draw, to_bytes
-    from training.scenes import doubles, draw_scenes
+    from wan_ddp.references.pocket_world.drawing import draw, to_bytes
+    from wan_ddp.references.pocket_world.scenes import doubles, draw_scenes
 
     scenes = draw_scenes(seed, count)
     clips = [to_bytes(draw(each)).numpy() for each in (scenes, doubles(scenes, seed + 1))]
     sheet([list(pair) for pair in zip(*clips, strict=True)]).save(path)
     for caption in captions(scenes, seed):
         print(caption)
+
+
+def show_results(results: Path, references: Path, clip: str, path: Path, scale: int = 2) -> None:
+    """A picture that moves: a reference of the demo and, beside it, the videos of its prompts."""
+    from decord import VideoReader
+
+    videos = [*references.rglob(f"ref_{clip}_*.mp4"), *sorted(results.glob(f"*/ref_{clip}_*/seed_42_prompt_*.mp4"))]
+    clips = [VideoReader(str(video))[:].asnumpy() for video in videos]
+    gap = np.full((*clips[0].shape[:2], 4, 3), 255, np.uint8)
+    row = np.concatenate([part for each in clips for part in (each, gap)][:-1], axis=2)
+    pictures = [Image.fromarray(frame).resize((frame.shape[1] * scale, frame.shape[0] * scale)) for frame in row]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100, loop=0)

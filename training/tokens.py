@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from training.vocabulary import words
+from wan_ddp.references.pocket_world.vocabulary import words
 from wan_ddp.wan.byte_tokenizer import END, PAD, UNKNOWN, save_tokenizer
 
 PAD_ID, END_ID, UNKNOWN_ID = 0, 1, 2

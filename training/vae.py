@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from training import whole
 from training.budget import Budget, Ticker, name_of
-from training.drawing import draw
-from training.scenes import NUM_FRAMES, draw_scenes
 from training.state import Average, Progress, load_stage, load_weights, save_stage, save_weights, write_progress
+from wan_ddp.references.pocket_world.drawing import draw
+from wan_ddp.references.pocket_world.scenes import NUM_FRAMES, draw_scenes
 from wan_ddp.wan.pocket_models import PocketWanVideoVAE
 
 STAGE, FINAL = "vae", "vae-final"
 SEED = 1_000_000_000
 HELD_OUT_SEED = 7
-LATENT_STD = 2.0
+LATENT_STD = 6.0
 """Of the final latents. What a noised reference still shows goes with their size times the square root of their number,
 and a pocket clip has a hundredth of the latents of a real one: at 1 the default strength would leave too little of a
-motion to be read. It also makes of the schedule's shift 5 about the 2.5 that suits so few latents."""
+motion to be read. It also makes of the schedule's shift 5 about the 1 that suits so few latents."""
 _PULL, _SQUARED, _LATENT_NOISE = 0.02, 5.0, 0.05
 _FRAMES_A_SCENE = 6
 

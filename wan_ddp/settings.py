@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_MODEL = "Wan2.1-T2V-14B"
 TINY_MODEL = "tiny"
 POCKET_MODEL = "pocket"
+# WAN_MODEL_DIR is where the real checkpoint lies or will: no place for these.
+OWN_MODELS = {TINY_MODEL: ROOT / "models" / TINY_MODEL, POCKET_MODEL: ROOT / "wan_ddp" / POCKET_MODEL}
 
 OnChange = Literal["refuse", "rerun", "keep"]
 Verify = Literal["size", "full"]
@@ -145,16 +147,12 @@ def _fill_in(arguments: dict[str, Any], environ: Mapping[str, str]) -> None:
             arguments[name] = _from_environ(environ, variable, convert, default)
 
     if arguments["demo"]:
-        demo = {"manifest": ROOT / "manifests" / "demo.jsonl", "output": ROOT / "results-demo", "model": TINY_MODEL}
+        demo = {"manifest": ROOT / "manifests" / "demo.jsonl", "output": ROOT / "results-demo", "model": POCKET_MODEL}
         arguments |= {name: value for name, value in demo.items() if arguments[name] is None}
     fill("manifest", "WAN_MANIFEST", Path, ROOT / "manifests" / "all.jsonl")
     fill("output", "WAN_OUTPUT", Path, ROOT / "results")
     fill("model", "WAN_MODEL", str, PUBLISHED_MODEL)
-    if arguments["model"] == TINY_MODEL:
-        # WAN_MODEL_DIR is where the real checkpoint lies or will: no place for a stand-in.
-        arguments["model_dir"] = arguments["model_dir"] or ROOT / "models" / TINY_MODEL
-    elif arguments["model"] == POCKET_MODEL:
-        arguments["model_dir"] = arguments["model_dir"] or ROOT / "wan_ddp" / POCKET_MODEL
+    arguments["model_dir"] = arguments["model_dir"] or OWN_MODELS.get(arguments["model"])
     fill("model_dir", "WAN_MODEL_DIR", Path, ROOT / "models" / arguments["model"])
     fill("preset", "WAN_PRESET", _preset, Settings.preset)
     fill("ranks_per_gpu", "WAN_RANKS_PER_GPU", _positive, Settings.ranks_per_gpu)
@@ -233,7 +231,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--demo",
         action="store_true",
-        help="manifests/demo.jsonl into results-demo on the tiny model: noise, but the whole path, without a GPU",
+        help="manifests/demo.jsonl into results-demo on the pocket model: the whole path, in minutes, without a GPU",
     )
     group.add_argument(
         "--ranks-per-gpu",

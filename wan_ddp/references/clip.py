@@ -1,6 +1,7 @@
 """What a reference clip is: a name, a category, how it is drawn, and the prompts that borrow its motion. Pure."""
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,7 +62,16 @@ class Performance:
     trousers: str
 
 
-Drawing: TypeAlias = Shot | Stage | Performance
+@dataclass(frozen=True, slots=True)
+class PocketScene:
+    """A scene of the world that the pocket Wan knows: the first one of that seed which shows all of this."""
+
+    shows: Mapping[str, object]  # see pocket_world.scenes.Scenes.names
+    seed: int
+    look: int = 0  # another number is another look of the same motion
+
+
+Drawing: TypeAlias = Shot | Stage | Performance | PocketScene
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def run_make(args: argparse.Namespace) -> int:
     from wan_ddp.references import catalogue, make
     from wan_ddp.references.clip import DEMO, FULL
 
-    clips, size = (catalogue.demo_clips(), DEMO) if args.demo else (catalogue.CLIPS, FULL)
+    clips, size = (catalogue.DEMO_CLIPS, DEMO) if args.demo else (catalogue.CLIPS, FULL)
     output = args.output or Path("references-demo" if args.demo else "references")
     before = signal.signal(signal.SIGTERM, _stop)
     try:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_ddp.references import camera, figure, objects
-from wan_ddp.references.clip import Clip, Format, Shot, Stage
+from wan_ddp.references.clip import Clip, Format, PocketScene, Shot, Stage
 
 
 def frames(clip: Clip, size: Format) -> Iterator[NDArray[np.uint8]]:
@@ -15,4 +15,8 @@ def frames(clip: Clip, size: Format) -> Iterator[NDArray[np.uint8]]:
         return camera.frames(clip.drawing, size)
     if isinstance(clip.drawing, Stage):
         return objects.frames(clip.drawing, clip.name, size)
+    if isinstance(clip.drawing, PocketScene):
+        from wan_ddp.references.pocket_world import clips  # imports torch
+
+        return clips.frames(clip.drawing, size)
     return figure.frames(clip.drawing, clip.name, size)

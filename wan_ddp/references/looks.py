@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from wan_ddp.references import backdrops, shapes, worlds
-from wan_ddp.references.clip import Clip, Drawing, Mover, Performance, Shot, Stage
+from wan_ddp.references.clip import Clip, Drawing, Mover, Performance, PocketScene, Shot, Stage
 
 _COLOURS = ("#2f6fb5", "#e8b23a", "#8a58a8")
 _SIZES = (1.15, 0.85)
@@ -18,6 +18,8 @@ def in_other_looks(clip: Clip, number: int = 0) -> Clip:
 def _redrawn(drawing: Drawing, number: int) -> Drawing:
     if isinstance(drawing, Shot):
         return replace(drawing, world=_another(worlds.WORLDS, drawing.world, number))
+    if isinstance(drawing, PocketScene):
+        return replace(drawing, look=number + 1)
     backdrop = _another(backdrops.BACKDROPS, drawing.backdrop, 5 * number + 3)
     if isinstance(drawing, Stage):
         movers = (_remade(mover, 7 * number + 3 * place) for place, mover in enumerate(drawing.movers))

@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.scenes import FIGURE, GRAIN_GRIDS, HEIGHT, PATTERNS, WIDTH, Scenes
-from training.vocabulary import SHAPES
+from wan_ddp.references.pocket_world.scenes import FIGURE, GRAIN_GRIDS, HEIGHT, WIDTH, Scenes
+from wan_ddp.references.pocket_world.vocabulary import SHAPES
 
 GROUND_WIDTH, GROUND_HEIGHT = 3.2, 2.4
 """The picture of the ground, in frame heights; beyond it lies its mirror image."""
 GROUND_PIXELS = (240, 320)
 SKIN = (226, 172, 134)
 TROUSERS = (82, 74, 84)
-STAR_LIGHT = (252, 248, 214)
-DOTS = PATTERNS.index("dots")
+STREWN_OPACITY = 0.75
 _GRAIN_WEIGHTS = (1.0, 0.6, 0.3, 0.1)
 
 
@@ -30,7 +29,7 @@ def draw(scenes: Scenes, device: str | torch.device = "cpu", *, width: int = WID
     columns = (torch.arange(width, device=device) + 0.5) / height - width / height / 2
     screen = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
     there = scenes.to(device)
-    video = _look_at(_ground(there, _indices(scenes.pattern == DOTS, device)), _to_ground(screen, there.camera))
+    video = _look_at(_ground(there), _to_ground(screen, there.camera))
     edge = 1 / height
     for k in range(2):
         index = _indices(scenes.num_objects > k, device)
@@ -85,8 +84,8 @@ def _look_at(ground: Tensor, places: Tensor) -> Tensor:
     return seen.permute(0, 2, 3, 1).reshape(batch, num_frames, height, width, 3).contiguous()
 
 
-def _ground(scenes: Scenes, is_dotted: Tensor) -> Tensor:
-    """(B, 3, h, w): the pictures of the ground; those at the indices `is_dotted` have dots."""
+def _ground(scenes: Scenes) -> Tensor:
+    """(B, 3, h, w): the pictures of the ground."""
     high, wide = GROUND_PIXELS
     grain, device = scenes.grain, scenes.grain.device
     first, second = _field(grain[:, 0]), _field(grain[:, 1])
@@ -97,21 +96,17 @@ def _ground(scenes: Scenes, is_dotted: Tensor) -> Tensor:
     boards = ((y / 0.2).floor() * 0.61803) % 1 + 0 * x
     tiles = ((x / 0.3).floor() * 0.754877 + (y / 0.3).floor() * 0.569840) % 1
     share = torch.stack(
-        [first, first, 0.6 * first + 0.4 * ripples, 0.45 * first + 0.55 * boards, 0.5 * first + 0.5 * tiles], dim=1
+        [first, 0.6 * first + 0.4 * ripples, 0.45 * first + 0.55 * boards, 0.5 * first + 0.5 * tiles], dim=1
     )
     share = share[torch.arange(len(scenes), device=device), scenes.pattern][:, None]
-    low, light = (scenes.ground[:, k, :, None, None] for k in (0, 1))
+    low, light, strewn = scenes.ground[..., None, None].unbind(1)
     picture = low + (light - low) * share
-    if len(is_dotted):
-        stars = scenes.stars[is_dotted]
-        mask = torch.zeros(len(is_dotted), high, wide, device=device)
-        for star in stars.unbind(1):
-            away = torch.hypot(x - star[:, 0, None, None] * GROUND_WIDTH, y - star[:, 1, None, None] * GROUND_HEIGHT)
-            radius = 0.022 + 0.03 * star[:, 2, None, None]
-            mask = torch.maximum(mask, ((radius - away) * high / GROUND_HEIGHT + 0.5).clamp(0, 1))
-        dot = _colour(STAR_LIGHT, device)[:, None, None]
-        picture[is_dotted] += 0.75 * mask[:, None] * (dot - picture[is_dotted])
-    return picture
+    mask = torch.zeros(len(scenes), high, wide, device=device)
+    for dot in scenes.strewn.unbind(1):
+        away = torch.hypot(x - dot[:, 0, None, None] * GROUND_WIDTH, y - dot[:, 1, None, None] * GROUND_HEIGHT)
+        radius = 0.022 + 0.03 * dot[:, 2, None, None]
+        mask = torch.maximum(mask, ((radius - away) * high / GROUND_HEIGHT + 0.5).clamp(0, 1))
+    return picture + STREWN_OPACITY * mask[:, None] * (strewn - picture)
 
 
 def _field(grain: Tensor) -> Tensor:
@@ -216,4 +211,5 @@ def _capsule(screen: Tensor, start: Tensor, end: Tensor) -> Tensor:
     along = end - start
     away = screen - start
     share = (away * along).sum(-1) / (along * along).sum(-1).clamp_min(1e-9)
-    return (away - share.clamp(0, 1)[..., None] * along).norm(dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(away - share.clamp(0, 1)[..., None] * along, dim=-1)
+    return distance

@@ -5,11 +5,13 @@ Lengths are in frame heights, the origin is the middle of the frame, x points ri
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.vocabulary import ACTIONS, MOVES, PATHS
+from wan_ddp.references.pocket_world.vocabulary import ACTIONS, MOVES, PATHS
 
 TURN = 2 * math.pi
 NUM_DRAWS = 8
@@ -100,7 +102,8 @@ def figure_poses(kinds: Tensor, draws: Tensor, num_frames: int) -> Tensor:
     return _choose(made, [action.name for action in ACTIONS], kinds)
 
 
-def _choose(made: dict[str, tuple[Tensor, ...]], names: list[str], kinds: Tensor) -> Tensor:
+def _choose(made: Mapping[str, tuple[Tensor, ...]], names: list[str], kinds: Tensor) -> Tensor:
     """Of every kind's values (B, T) a clip's own, (B, T, number of values)."""
-    everything = torch.stack([torch.stack(torch.broadcast_tensors(*made[name]), dim=-1) for name in names])
+    broadcast: Any = torch.broadcast_tensors
+    everything = torch.stack([torch.stack(broadcast(*made[name]), dim=-1) for name in names])
     return everything[kinds, torch.arange(len(kinds))]

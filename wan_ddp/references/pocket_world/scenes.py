@@ -9,17 +9,17 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from training.paths import NUM_DRAWS, camera_moves, figure_poses, object_paths
-from training.vocabulary import ACTIONS, BACKGROUNDS, COLOURS, MOVES, PATHS, SHAPES, can_show
+from wan_ddp.references.pocket_world.paths import NUM_DRAWS, camera_moves, figure_poses, object_paths
+from wan_ddp.references.pocket_world.vocabulary import ACTIONS, BACKGROUNDS, COLOURS, MOVES, PATHS, SHAPES, can_show
 
 CATEGORIES = ("camera_motion", "single_object", "multiple_objects", "complex_human_motion")
 CAMERA, SINGLE, MULTIPLE, FIGURE = range(4)
-SHARES = (0.25, 0.35, 0.22, 0.18)
+SHARES = (0.32, 0.32, 0.2, 0.16)
 WIDTH, HEIGHT, NUM_FRAMES = 160, 96, 17
 GRAIN_GRIDS = ((4, 5), (8, 10), (16, 20), (32, 40))
 GRAIN_SIZE = sum(rows * columns for rows, columns in GRAIN_GRIDS)
 NUM_OBJECTS = 2
-NUM_STARS = 24
+NUM_STREWN = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +53,15 @@ class Scenes:
     shape: Tensor
     """(B, 2): an index into SHAPES."""
     ground: Tensor
-    """(B, 2, 3): the background's dark and light colour, 0 to 1."""
+    """(B, 3, 3): the background's dark and light colour, and that of what lies strewn on it, 0 to 1."""
     paint: Tensor
     """(B, 2, 3): the objects' colours, 0 to 1."""
     pattern: Tensor
     """(B,): an index into PATTERNS."""
     grain: Tensor
     """(B, 2, GRAIN_SIZE): two fields of chance for the background."""
-    stars: Tensor
-    """(B, NUM_STARS, 3): x, y and size of the dots on it, 0 to 1."""
+    strewn: Tensor
+    """(B, NUM_STREWN, 3): x, y and size of the dots that lie on it, 0 to 1."""
 
     def __len__(self) -> int:
         return len(self.category)
@@ -98,8 +98,8 @@ class Scenes:
         }
 
 
-PATTERNS = ("plain", "dots", "ripples", "boards", "tiles")
-_GROUND = torch.tensor([[background.low, background.high] for background in BACKGROUNDS]) / 255
+PATTERNS = ("plain", "ripples", "boards", "tiles")
+_GROUND = torch.tensor([[ground.low, ground.high, ground.strewn] for ground in BACKGROUNDS]) / 255
 _PAINT = torch.tensor([colour.rgb for colour in COLOURS]) / 255
 _PATTERN = torch.tensor([PATTERNS.index(background.pattern) for background in BACKGROUNDS])
 _CAN_SHOW = torch.tensor([[can_show(b, c) for c in range(len(COLOURS))] for b in range(len(BACKGROUNDS))]).float()
@@ -168,11 +168,11 @@ def _motion(chance: torch.Generator, count: int, num_frames: int) -> Scenes:
         background=zeros[:, 0],
         colour=zeros,
         shape=zeros,
-        ground=torch.zeros(count, 2, 3),
+        ground=torch.zeros(count, 3, 3),
         paint=torch.zeros(count, NUM_OBJECTS, 3),
         pattern=zeros[:, 0],
         grain=torch.zeros(count, 2, 0),
-        stars=torch.zeros(count, 0, 3),
+        strewn=torch.zeros(count, 0, 3),
     )
 
 
@@ -201,7 +201,7 @@ def _with_look(motion: Scenes, chance: torch.Generator, wild: float, unlike: Sce
     pattern = _PATTERN[background]
     if wild:
         is_wild = rand(count) < wild
-        ground = torch.where(is_wild[:, None, None], rand(count, 2, 3), ground)
+        ground = torch.where(is_wild[:, None, None], rand(count, 3, 3), ground)
         paint = torch.where(is_wild[:, None, None], rand(count, NUM_OBJECTS, 3), paint)
         pattern = torch.where(is_wild, torch.randint(len(PATTERNS), (count,), generator=chance), pattern)
     return replace(
@@ -213,5 +213,5 @@ def _with_look(motion: Scenes, chance: torch.Generator, wild: float, unlike: Sce
         paint=paint.clamp(0, 1),
         pattern=pattern,
         grain=rand(count, 2, GRAIN_SIZE),
-        stars=rand(count, NUM_STARS, 3),
+        strewn=rand(count, NUM_STREWN, 3),
     )

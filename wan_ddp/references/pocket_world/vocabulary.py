@@ -25,13 +25,14 @@ class Colour:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A ground seen from above: its darkest and lightest colour, its pattern, and the objects' colours that would not
-    be told from it.
+    """A ground seen from above: its darkest and lightest colour, the colour of what lies strewn on it (without which a
+    camera's motion over it could hardly be seen), its pattern, and the objects' colours that would not be told from it.
     """
 
     low: Rgb
     high: Rgb
-    pattern: Literal["plain", "dots", "ripples", "boards", "tiles"]
+    strewn: Rgb
+    pattern: Literal["plain", "ripples", "boards", "tiles"]
     unlike: tuple[str, ...]
     en: tuple[str, ...]
     zh: tuple[str, ...]
@@ -64,20 +65,22 @@ COLOURS = (
     Colour((18, 18, 20), ("black",), ("黑色", "黑")),
 )
 BACKGROUNDS = (
-    Background((66, 116, 42), (132, 180, 84), "dots", ("green",), ("meadow", "grass", "lawn", "park"),
-               ("草地", "草坪", "草原", "公园")),
-    Background((200, 164, 98), (242, 218, 160), "ripples", ("yellow", "orange"), ("sand", "beach", "desert"),
-               ("沙滩", "沙漠", "沙地")),
-    Background((196, 208, 224), (248, 250, 252), "plain", ("white",), ("snow", "ice"), ("雪地", "雪", "冰面")),
-    Background((20, 80, 146), (84, 152, 204), "ripples", ("blue",), ("water", "sea", "lake", "ocean", "pond"),
-               ("水面", "海面", "湖面", "大海", "湖")),
-    Background((10, 12, 34), (48, 42, 92), "dots", ("black", "blue"), ("night", "space"), ("夜空", "太空", "夜色")),
-    Background((92, 54, 30), (164, 112, 68), "boards", ("orange",), ("wood", "parquet", "wooden"),
-               ("木地板", "木桌", "木板")),
-    Background((98, 98, 102), (170, 168, 164), "tiles", (), ("stone", "pavement", "tiles", "concrete"),
-               ("石板", "石头", "水泥地", "路面")),
-    Background((108, 78, 146), (192, 156, 216), "dots", ("pink",), ("lavender", "heather"),
-               ("薰衣草", "花田")),
+    Background((66, 116, 42), (132, 180, 84), (252, 248, 214), "plain", ("green",),
+               ("meadow", "grass", "lawn", "park"), ("草地", "草坪", "草原", "公园")),
+    Background((200, 164, 98), (242, 218, 160), (112, 84, 56), "ripples", ("yellow", "orange"),
+               ("sand", "beach", "desert"), ("沙滩", "沙漠", "沙地")),
+    Background((196, 208, 224), (248, 250, 252), (92, 108, 134), "plain", ("white",),
+               ("snow", "ice"), ("雪地", "雪", "冰面")),
+    Background((20, 80, 146), (84, 152, 204), (236, 246, 250), "ripples", ("blue",),
+               ("water", "sea", "lake", "ocean", "pond"), ("水面", "海面", "湖面", "大海", "湖")),
+    Background((10, 12, 34), (48, 42, 92), (252, 248, 214), "plain", ("black", "blue"),
+               ("night", "space"), ("夜空", "太空", "夜色")),
+    Background((92, 54, 30), (164, 112, 68), (40, 22, 12), "boards", ("orange",),
+               ("wood", "parquet", "wooden"), ("木地板", "木桌", "木板")),
+    Background((98, 98, 102), (170, 168, 164), (232, 228, 216), "tiles", (),
+               ("stone", "pavement", "tiles", "concrete"), ("石板", "石头", "水泥地", "路面")),
+    Background((108, 78, 146), (192, 156, 216), (252, 248, 214), "plain", ("pink",),
+               ("lavender", "heather"), ("薰衣草", "花田")),
 )  # fmt: skip
 SHAPES = (
     Thing(("ball", "disc", "balloon"), ("球", "圆盘", "气球")),
