@@ -1,0 +1,131 @@
+"""A whole video by a preset beside the same one by DiffSynth as it comes, in one process: seconds, ratio, peak memory.
+
+usage: python -m benchmarks.whole_video CHECKPOINT_FOLDER [--preset fast] [--steps 50] [--size 832x480x81]
+
+Both sides start warm and end with the file. DiffSynth's own call is that of its examples; its time is measured at 4 and
+at 12 steps and goes on in a straight line, since 50 would take six minutes. Random weights (`python -m wan_ddp
+checkpoint make`) say all of speed. One GPU of 80 GB at the true 14B shapes.
+"""
+
+import argparse
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
+from diffsynth.utils.data import save_video
+
+from wan_ddp.job import Job
+from wan_ddp.presets import MEANINGS, computed_steps
+from wan_ddp.video import write_mp4
+from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
+from wan_ddp.wan.loading import dtype_of
+from wan_ddp.wan.own_models import register
+from wan_ddp.wan.pipeline import Generator
+from wan_ddp.wan.prompts import encode_prompts, prompts_of
+
+FEW, MORE = 4, 12
+FPS = 15
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    _synchronize()
+    clock = time.perf_counter()
+    call()
+    _synchronize()
+    return time.perf_counter() - clock
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_gib() -> float:
+    """Since the last call."""
+    if not torch.cuda.is_available():
+        return 0.0
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def plain_seconds(found: Checkpoint, job: Job, device: str, folder: Path) -> float:
+    """Of the job's video, by DiffSynth's own call."""
+    register()
+    files = [[str(path) for path in found.dit], str(found.text_encoder), str(found.vae)]
+    pipe = WanVideoPipeline.from_pretrained(
+        torch_dtype=dtype_of(device),
+        device=device,
+        model_configs=[ModelConfig(path=path) for path in files],
+        tokenizer_config=ModelConfig(path=str(found.tokenizer)),
+    )
+
+    def make(num_steps: int) -> None:
+        video = pipe(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            seed=job.seed,
+            width=job.width,
+            height=job.height,
+            num_frames=job.num_frames,
+            cfg_scale=job.cfg_scale,
+            num_inference_steps=num_steps,
+        )
+        save_video(video, str(folder / "plain.mp4"), fps=FPS)
+
+    make(1)
+    peak_gib()
+    few, more = (seconds_of(lambda steps=steps: make(steps)) for steps in (FEW, MORE))
+    step = (more - few) / (MORE - FEW)
+    seconds = more + (job.num_inference_steps - MORE) * step
+    measured = f"{few:.1f} s at {FEW} steps, {more:.1f} s at {MORE}, {step:.2f} s a step"
+    print(f"{seconds:8.1f} s  plain: {measured}", flush=True)
+    return seconds
+
+
+def preset_seconds(found: Checkpoint, job: Job, device: str, preset: Any, folder: Path) -> float:
+    """Of the job's video, by the project's own way with a preset."""
+    embeddings = encode_prompts(found, prompts_of([job]), device=device)
+    generator = Generator.load(found, embeddings, device=device, preset=preset)
+
+    def make(wanted: Job) -> None:
+        made = generator.generate(wanted, None, control="as-is", on_step=lambda *_: None)
+        write_mp4(folder / f"{preset}.mp4", made.frames, FPS)
+
+    make(replace(job, num_inference_steps=1))  # compiles
+    peak_gib()
+    return seconds_of(lambda: make(job))
+
+
+def main(arguments: argparse.Namespace) -> None:
+    width, height, num_frames = map(int, arguments.size.split("x"))
+    job = Job("camera_motion", "none.mp4", "a fox in the snow", 0, 42, mechanism="none", denoising_strength=1.0)
+    size = {"width": width, "height": height, "num_frames": num_frames}
+    job = replace(job, **size, num_inference_steps=arguments.steps)
+    found = find_checkpoint(arguments.checkpoint)
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    print(f"{torch.cuda.get_device_name() if device != 'cpu' else 'CPU'}, torch {torch.__version__}, {found.name}")
+    with tempfile.TemporaryDirectory() as folder:
+        plain = plain_seconds(found, job, device, Path(folder))
+        plain_peak = peak_gib()
+        gc.collect()
+        torch.cuda.empty_cache()
+        seconds = preset_seconds(found, job, device, arguments.preset, Path(folder))
+    share = sum(computed_steps(job.num_inference_steps)) if arguments.preset == "fast" else job.num_inference_steps
+    print(f"{seconds:8.1f} s  {arguments.preset}: {share} of {job.num_inference_steps} steps computed")
+    print(f"{plain / seconds:8.2f} x  faster; peak {peak_gib():.1f} GiB beside {plain_peak:.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--preset", choices=list(MEANINGS), default="fast")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--size", default="832x480x81", help="WIDTHxHEIGHTxFRAMES (default: %(default)s)")
+    main(parser.parse_args())
