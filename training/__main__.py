@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "training" / "state"
 CHECKPOINT = ROOT / "models" / "pocket"
-VAE_MINUTES, DIT_MINUTES = 7.0, 10.0
+VAE_MINUTES, DIT_MINUTES = 8.0, 16.0
 
 
 def main(argv: Sequence[str]) -> int:

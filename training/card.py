@@ -89,7 +89,7 @@ guidance {figures["cfg_scale"]:g}, on {figures["device"]}, {_say(figures["second
 ## Limits
 
 It knows the words above and no others: what else a prompt says is one unknown word. It knows one size and one length.
-Below a strength of 0.6 the reference's look wins. References that look otherwise than its clips are reconstructed less well.
+References that look otherwise than its clips are reconstructed less well.
 
 Licence: Apache-2.0.
 """

@@ -37,7 +37,7 @@ def described(preset: Preset, attention: Attention) -> str:
     return f"{preset}+sage" if attention == "sage" else preset
 
 
-def computed_steps(num_steps: int) -> tuple[bool, ...]:
+def computed_steps(num_steps: int, every: int = _EVERY) -> tuple[bool, ...]:
     """Which steps `fast` computes: the first five, the last three, and every third between; 22 of 50.
 
     A fixed schedule, so that the cost is known before and a resumed video goes on with the same steps. The first steps
@@ -45,7 +45,7 @@ def computed_steps(num_steps: int) -> tuple[bool, ...]:
     """
     last = num_steps - _NUM_LAST
     return tuple(
-        step < _NUM_FIRST or step >= last or (step - _NUM_FIRST) % _EVERY == _EVERY - 1 for step in range(num_steps)
+        step < _NUM_FIRST or step >= last or (step - _NUM_FIRST) % every == every - 1 for step in range(num_steps)
     )
 
 
