@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,21 @@ import pytest
 # A shared or busy machine takes its time: how long an example took says nothing about it.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+
+
+# Minutes each. Begun last, one of them would be waited for while the other processes have nothing left to do.
+LONG = ("test_chaos", "test_survival", "test_nodes", "test_doctor", "test_end_to_end", "test_supervisor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """As under torchrun, one thread: on a busy machine several wait for each other many times as long as they work."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

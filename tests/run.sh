@@ -28,4 +28,4 @@ if command -v shellcheck >/dev/null; then
 else
     echo "== shell: skipped, there is no shellcheck here (Debian: apt install shellcheck)"
 fi
-step "tests" "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+step "tests" "$python" -m pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"

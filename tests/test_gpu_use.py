@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wan_ddp import gpu_use, heartbeat
-from wan_ddp.gpu_use import GpuUse, find_gpu, sample
+from wan_ddp.gpu_use import GpuUse, find_gpu, is_without_driver, sample
 from wan_ddp.heartbeat import Heartbeat, RankState, read_state
 
 UUIDS = ["GPU-11111111-aaaa", "GPU-22222222-bbbb", "GPU-22229999-cccc"]
@@ -120,6 +120,25 @@ def test_without_a_gpu_a_driver_or_nvml_nothing_is_said(
         monkeypatch.setitem(sys.modules, "pynvml", None)
     state = follow(tmp_path / "state", device)
     assert (state.gpu_utilization, state.gpu_memory_gib) == (None, None)
+
+
+@pytest.mark.parametrize(("trouble", "is_absent"), [("LibraryNotFound", True), ("DriverNotLoaded", False), ("", False)])
+def test_a_driver_that_is_in_trouble_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, trouble: str, is_absent: bool
+) -> None:
+    pynvml = pytest.importorskip("pynvml")
+
+    def init() -> None:
+        if trouble:
+            raise getattr(pynvml, f"NVMLError_{trouble}")
+
+    monkeypatch.setattr(pynvml, "nvmlInit", init)
+    assert is_without_driver() == is_absent
+
+
+def test_without_the_package_a_driver_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert not is_without_driver()
 
 
 def test_a_driver_that_hangs_stops_no_heart_and_no_end(

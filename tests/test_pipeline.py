@@ -68,15 +68,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Find:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As under torchrun. On a busy machine several threads wait for each other many times as long as they work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-@pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("something asks for the network")

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
 @pytest.fixture(scope="module")
 def embeddings(checkpoints: dict[str, Checkpoint]) -> Embeddings:
     return encode_prompts(checkpoints["tiny"], prompts_of([JOB]), device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def clip_of(job: Job) -> np.ndarray | None:

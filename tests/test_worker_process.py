@@ -31,8 +31,6 @@ from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.worker import Doing, Failed, Loaded, Made, Message, Order
 from wan_ddp.worker_process import Workers, WorkerSpec
 
-pytestmark = pytest.mark.timeout(120)
-
 JOB = make_job(mechanism="none", denoising_strength=1.0, num_inference_steps=400)
 SHORT = replace(JOB, num_inference_steps=1, seed=7)
 

@@ -70,6 +70,21 @@ def find_gpu(nvml: ModuleType, device: str, environ: Mapping[str, str]) -> Any |
     return next((gpu for gpu in gpus if name and nvml.nvmlDeviceGetUUID(gpu).startswith(name)), None)
 
 
+def is_without_driver() -> bool:
+    """Whether NVIDIA's driver is not on this machine: torch, which takes seconds to import, need not look for GPUs."""
+    try:
+        import pynvml
+    except ImportError:
+        return False
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return True
+    except pynvml.NVMLError:  # it is there, and in trouble
+        return False
+    return False
+
+
 def compute_capability(device: str, environ: Mapping[str, str]) -> tuple[int, int] | None:
     """Of `cuda:<index>`, such as (9, 0); None where NVML does not tell."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wan_ddp.digests import REMEMBERED, ReferenceDigests
 from wan_ddp.errors import EXIT_COMPLETE, MachineError, ModelError
-from wan_ddp.gpu_use import compute_capability
+from wan_ddp.gpu_use import compute_capability, is_without_driver
 from wan_ddp.job import Conditions, Job
 from wan_ddp.outputs import Outputs
 from wan_ddp.presets import attention_refusal, is_installed, refusal
@@ -131,6 +131,8 @@ def find_model(settings: Settings, rank: Rank) -> Checkpoint:
 
 def count_gpus() -> int:
     """The GPUs that this process sees (CUDA_VISIBLE_DEVICES counts); asks the driver without starting CUDA."""
+    if is_without_driver():
+        return 0
     import torch
 
     return torch.cuda.device_count()

@@ -52,7 +52,10 @@ class Weights:
 
     def import_parts(self) -> None:
         """What takes as long as loading, done while the workers encode their prompts."""
-        import wan_ddp.wan.models  # noqa: F401
+        from wan_ddp.wan.lean_import import lean_import
+
+        with lean_import():
+            import wan_ddp.wan.models  # noqa: F401
 
     def load_and_pack(self) -> "PackedWeights":
         """Raises JobError, and whatever damaged files lead to."""

@@ -133,9 +133,12 @@ def _main(orders: Connection, supervisor_pid: int) -> None:
 
 def import_parts() -> None:
     """What takes 5 to 25 s, and what the supervisor, which imports this module, does without."""
+    from wan_ddp.wan.lean_import import lean_import
+
+    with lean_import():
+        import wan_ddp.wan.pipeline
     import wan_ddp.reader
-    import wan_ddp.sanity
-    import wan_ddp.wan.pipeline  # noqa: F401
+    import wan_ddp.sanity  # noqa: F401
 
 
 def _work(spec: WorkerSpec, connection: Connection) -> None:

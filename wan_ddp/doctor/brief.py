@@ -69,7 +69,12 @@ def _rows(ready: Ready, driver: Driver, needs: Needs, folder: Folder, environ: M
 
 
 def _torch(ready: Ready) -> Torch:
-    """What the check has imported already; its architectures are not known without starting CUDA."""
+    """What the check has imported already where there is a GPU, without which it does not matter.
+
+    Its architectures are not known without starting CUDA.
+    """
+    if not ready.num_gpus:
+        return Torch()
     import torch
 
     return Torch(torch.__version__, torch.version.cuda or "", driver_cuda(), ready.num_gpus)
