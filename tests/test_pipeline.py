@@ -228,11 +228,13 @@ def test_a_pth_text_encoder_gives_the_same_embeddings(checkpoint: Find, tmp_path
     assert [len(embedding) for embedding in expected.values()] == [len(JOB.prompt.encode()) + 1, 512]
 
 
-def test_one_thread_or_two_make_the_same_frames(checkpoint: Find, clip: np.ndarray) -> None:
+def test_one_thread_or_two_make_the_same_frames_but_for_rounding(checkpoint: Find, clip: np.ndarray) -> None:
     generator = load(checkpoint("tiny"))
     alone = frames_of(generator, JOB, clip)
-    torch.set_num_threads(2)
-    np.testing.assert_array_equal(frames_of(generator, JOB, clip), alone)
+    torch.set_num_threads(2)  # on some processors a sum is made in another order then
+    difference = np.abs(frames_of(generator, JOB, clip).astype(int) - alone)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
 
 
 @pytest.mark.parametrize(
