@@ -39,9 +39,9 @@ VARIANTS: dict[str, tuple[presets.Preset, int | None, bool]] = {
     "fp8": ("fp8", None, False),
     "fp8, float8 attention": ("fp8", None, True),
     "fused, 1 step in 3": ("fused", 3, False),
-    "fast": ("fast", 3, False),
-    "fast, 1 step in 4": ("fast", 4, False),
-    "fast, 1 in 4, float8 attention": ("fast", 4, True),
+    "fp8, 1 step in 3": ("fast", 3, False),
+    "fast": ("fast", 4, False),
+    "fast, float8 attention": ("fast", 4, True),
 }
 
 

@@ -123,23 +123,23 @@ def test_fused_makes_the_video_of_plain_but_for_rounding_and_leaves_plain_alone(
 
 
 @given(st.integers(1, 1000))
-def test_the_first_and_the_last_steps_are_computed_and_never_more_than_two_in_a_row_are_not(num_steps: int) -> None:
+def test_the_first_and_the_last_steps_are_computed_and_never_more_than_three_in_a_row_are_not(num_steps: int) -> None:
     computed = computed_steps(num_steps)
     assert len(computed) == num_steps
     assert all(computed[:5]) and all(computed[-3:])
-    assert all(any(computed[step : step + 3]) for step in range(num_steps))
-    assert sum(computed) >= num_steps / 3
+    assert all(any(computed[step : step + 4]) for step in range(num_steps))
+    assert sum(computed) >= num_steps / 4
 
 
 def test_the_share_of_computed_steps_is_as_the_documentation_says() -> None:
     assert {steps: sum(computed_steps(steps)) for steps in (4, 8, 20, 30, 40, 50, 100)} == {
         4: 4,
         8: 8,
-        20: 12,
-        30: 15,
-        40: 18,
-        50: 22,
-        100: 38,
+        20: 11,
+        30: 13,
+        40: 16,
+        50: 18,
+        100: 31,
     }
     page = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     [row] = re.findall(r"^\| computed \|(.+)\|$", page, re.MULTILINE)
@@ -170,7 +170,7 @@ def test_a_video_with_reused_steps_goes_on_to_the_same_bytes_from_every_state_th
     computed = computed_steps(13)
     assert computed.count(False) == 4
     offered = [step for step in range(14) if step == 13 or computed[step]]
-    assert list(seen.states) == offered == [0, 1, 2, 3, 4, 7, 10, 11, 12, 13]
+    assert list(seen.states) == offered == [0, 1, 2, 3, 4, 8, 10, 11, 12, 13]
     for step in offered[1:]:
         after = second.generate(LONG, clip_of(LONG), control="as-is", state=seen.states[step], on_step=(rest := Seen()))
         np.testing.assert_array_equal(after.frames, unbroken)
