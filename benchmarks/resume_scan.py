@@ -157,7 +157,7 @@ def make_remembered(outputs: Outputs, digests: ReferenceDigests, jobs: Sequence[
     identify = Identifier(CONDITIONS).identify
     for job in jobs:
         _, mark = identify(job, digests.digest(job.reference))
-        index.add(outputs.record(job).lstat(), str(mark), 0, 344.2)
+        index.add(outputs.record(job).lstat(), bytes.fromhex(str(mark)), 0, 344.2)
     index.save()
     digests.save()
 

@@ -205,7 +205,8 @@ class Identifier:
         if len(now) != len(self._last) or not all(map(is_, now, self._last)):  # equal is not enough, 5 and 5.0 are
             self._last = now
             self.turn_to(job, reference_digest)
-        return self._shared, self.mark(job)
+        mark = self.mark(job)
+        return self._shared, mark.hex() if mark else None
 
     def turn_to(self, job: Job, reference_digest: str | None) -> dict[str, Any]:
         """What the job shares with all that have its very settings and reference: those `mark` can be asked for."""
@@ -216,13 +217,13 @@ class Identifier:
         self._begun = hashlib.sha256(head.encode())
         return shared
 
-    def mark(self, job: Job) -> str | None:
-        """The fingerprint, see `identify`."""
+    def mark(self, job: Job) -> bytes | None:
+        """The fingerprint's bytes, see `identify`."""
         if not self._is_known:
             return None
         digest = self._begun.copy()
         digest.update(f"{_canonical(job.prompt)}{self._middle}{job.seed}{self._tail}".encode())
-        return digest.hexdigest()
+        return digest.digest()
 
 
 _settings = attrgetter(*SETTING_FIELDS)
