@@ -15,7 +15,7 @@ from wan_ddp.beside import beside, num_cores
 from wan_ddp.claims import claim_key
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
-from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike
+from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike, shared_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
@@ -107,16 +107,15 @@ def survey(
         seen = look(runs)
     if read_references and _TO_READ in seen.states:
         index.start()
-    identifier = Identifier(conditions)
     tasks = []
-    for run in runs:
-        shared = identifier.turn_to(jobs[run.start], run.digest)
-        for position in range(run.start, run.end):
-            job, state, mark = jobs[position], seen.states[position], seen.mark(position)
-            if state == _VERIFIED:
-                finding = verified(seen.seconds[position])
-            elif state == _NEVER_MADE:
+    for start, end, digest in runs:
+        shared = shared_inputs(jobs[start], conditions, digest)
+        found = zip(seen.states[start:end], seen.seconds[start:end], seen.marks_of(start, end), strict=True)
+        for job, (state, seconds, mark) in zip(jobs[start:end], found, strict=True):
+            if state == _NEVER_MADE:
                 finding = NEVER_MADE
+            elif state == _VERIFIED:
+                finding = verified(seconds)
             else:
                 finding = _inspect(job, shared, mark, outputs, index, full=full)
             tasks.append(make_task(job, shared, finding, mark))
@@ -141,20 +140,22 @@ class _Seen:
     """_VERIFIED where the index proves it, _NEVER_MADE where there is nothing at all, _TO_READ where files will tell."""
     seconds: "array[float]"
     """What making each took that is verified."""
-    marks: bytes
+    marks: bytearray
     """Each one's fingerprint, or _NOT_KNOWN."""
 
     def __add__(self, other: "_Seen") -> "_Seen":
         return _Seen(self.states + other.states, self.seconds + other.seconds, self.marks + other.marks)
 
-    def mark(self, position: int) -> bytes | None:
-        start = position * len(_NOT_KNOWN)
-        mark = self.marks[start : start + len(_NOT_KNOWN)]
-        return None if mark == _NOT_KNOWN else mark
+    def marks_of(self, start: int, end: int) -> list[bytes | None]:
+        """The fingerprints, None where one is not known."""
+        marks = bytes(self.marks[start * _MARK_BYTES : end * _MARK_BYTES])
+        each = (marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES))
+        return [None if mark == _NOT_KNOWN else mark for mark in each]
 
 
 _TO_READ, _NEVER_MADE, _VERIFIED = range(3)
-_NOT_KNOWN = bytes(32)
+_MARK_BYTES = 32
+_NOT_KNOWN = bytes(_MARK_BYTES)
 
 
 def _look(
@@ -162,19 +163,19 @@ def _look(
 ) -> _Seen:
     """The fingerprints of these runs' jobs, and what the index, if there is one, and their folders' listings say."""
     identifier = Identifier(conditions)
-    marks: list[bytes] = []
-    for run in runs:
-        identifier.turn_to(jobs[run.start], run.digest)
-        marks += [identifier.mark(job) or _NOT_KNOWN for job in jobs[run.start : run.end]]
-    seen = _Seen(bytearray(len(marks)), array("d", bytes(8 * len(marks))), b"".join(marks))
+    marks = bytearray()
+    for start, end, digest in runs:
+        identifier.turn_to(jobs[start], digest)
+        for job in jobs[start:end]:
+            marks += identifier.mark(job) or _NOT_KNOWN
+    num_jobs = len(marks) // _MARK_BYTES
+    seen = _Seen(bytearray(num_jobs), array("d", bytes(8 * num_jobs)), marks)
     if index:
-        _look_up(jobs, runs, root, index, seen, marks)
+        _look_up(jobs, runs, root, index, seen)
     return seen
 
 
-def _look_up(
-    jobs: Sequence[Job], runs: Sequence[_Run], root: str, index: RecordIndex, seen: _Seen, marks: Sequence[bytes]
-) -> None:
+def _look_up(jobs: Sequence[Job], runs: Sequence[_Run], root: str, index: RecordIndex, seen: _Seen) -> None:
     """Write down what the index proves to be verified, and what is not there at all.
 
     Each folder is listed once: a file that is not in it need not be asked for.
@@ -195,12 +196,13 @@ def _look_up(
             if is_own and not found:
                 seen.states[first : first + end - start] = bytes([_NEVER_MADE]) * (end - start)
                 continue
-            for at, job in enumerate(jobs[start:end], start=first):
-                stem, mark = job.stem, marks[at]
+            marks = seen.marks_of(first, first + end - start)
+            for at, job, mark in zip(range(first, first + end - start), jobs[start:end], marks, strict=True):
+                stem = job.stem
                 record = found.get(f"{stem}.json")
                 if failures and f".{stem}.failed.json" in failures:
                     continue
-                if record and mark != _NOT_KNOWN and (video := found.get(f"{stem}.mp4")):
+                if record and mark and (video := found.get(f"{stem}.mp4")):
                     seconds = index.seconds(record, mark, video.st_size)
                     if seconds is not None:
                         seen.states[at], seen.seconds[at] = _VERIFIED, seconds
