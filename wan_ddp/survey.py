@@ -137,7 +137,7 @@ class _Seen:
     """What was seen of jobs that follow one another, in few bytes: it may come from another process."""
 
     states: bytearray
-    """_VERIFIED where the index proves it, _NEVER_MADE where there is nothing at all, _TO_READ where files will tell."""
+    """_VERIFIED where the index proves it, _NEVER_MADE where nothing is there, else _TO_READ."""
     seconds: "array[float]"
     """What making each took that is verified."""
     marks: bytearray
