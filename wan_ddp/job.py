@@ -192,7 +192,8 @@ class Identifier:
         self._conditions = conditions
         self._last: tuple[Any, ...] = ()
         self._shared: dict[str, Any] = {}
-        self._is_known = False
+        self.is_known = False
+        """Whether `mark` tells of the jobs that were last turned to."""
         self._begun = hashlib.sha256()
         self._middle = self._tail = ""
 
@@ -211,8 +212,8 @@ class Identifier:
     def turn_to(self, job: Job, reference_digest: str | None) -> dict[str, Any]:
         """What the job shares with all that have its very settings and reference: those `mark` can be asked for."""
         shared, conditions = shared_inputs(job, self._conditions, reference_digest), self._conditions
-        self._is_known = None not in (conditions.model, conditions.lora, shared.get("reference", "unused"))
-        if self._is_known:
+        self.is_known = None not in (conditions.model, conditions.lora, shared.get("reference", "unused"))
+        if self.is_known:
             _, (head, middle, self._tail) = _template(_packed_settings(job), conditions)
             self._middle = middle.replace(_REFERENCE_HERE, _canonical(reference_digest))
             self._begun = hashlib.sha256(head.encode())
@@ -220,7 +221,7 @@ class Identifier:
 
     def mark(self, job: Job) -> bytes | None:
         """The fingerprint's bytes, see `identify`."""
-        if not self._is_known:
+        if not self.is_known:
             return None
         digest = self._begun.copy()
         digest.update(f"{_canonical(job.prompt)}{self._middle}{job.seed}{self._tail}".encode())

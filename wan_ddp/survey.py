@@ -166,6 +166,9 @@ def _look(
     marks = bytearray()
     for start, end, digest in runs:
         identifier.turn_to(jobs[start], digest)
+        if not identifier.is_known:
+            marks += _NOT_KNOWN * (end - start)
+            continue
         for job in jobs[start:end]:
             marks += identifier.mark(job) or _NOT_KNOWN
     num_jobs = len(marks) // _MARK_BYTES
