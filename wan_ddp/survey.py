@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, Literal, NamedTuple, cast
 from unicodedata import is_normalized
 
@@ -99,7 +100,8 @@ def survey(
         runs.append(_Run(start, end, digest))
     index = RecordIndex(outputs.index)
     look = partial(_look, jobs, conditions, str(outputs.root), None if full else index)
-    if len(jobs) >= divided_from and num_cores() > 1:
+    # Without a model there are no fingerprints to make and nothing to compare: a fork costs more than it saves.
+    if len(jobs) >= divided_from and conditions.model and num_cores() > 1:
         middle = bisect_left(runs, (len(jobs) // 2,))
         with beside(partial(look, runs[middle:])) as rest:
             seen = look(runs[:middle]) + rest()
@@ -108,17 +110,18 @@ def survey(
     if read_references and _TO_READ in seen.states:
         index.start()
     tasks = []
-    for start, end, digest in runs:
-        shared = shared_inputs(jobs[start], conditions, digest)
-        found = zip(seen.states[start:end], seen.seconds[start:end], seen.marks_of(start, end), strict=True)
-        for job, (state, seconds, mark) in zip(jobs[start:end], found, strict=True):
-            if state == _NEVER_MADE:
-                finding = NEVER_MADE
-            elif state == _VERIFIED:
-                finding = verified(seconds)
-            else:
-                finding = _inspect(job, shared, mark, outputs, index, full=full)
-            tasks.append(make_task(job, shared, finding, mark))
+    inputs = (repeat(shared_inputs(jobs[start], conditions, digest), end - start) for start, end, digest in runs)
+    marks = seen.marks_of(0, len(jobs))
+    for job, shared, state, seconds, mark in zip(
+        jobs, chain.from_iterable(inputs), seen.states, seen.seconds, marks, strict=True
+    ):
+        if state == _NEVER_MADE:
+            finding = NEVER_MADE
+        elif state == _VERIFIED:
+            finding = verified(seconds)
+        else:
+            finding = _inspect(job, shared, mark, outputs, index, full=full)
+        tasks.append(make_task(job, shared, finding, mark))
     with suppress(OSError):  # then the records are read again next time
         index.save()
     return tasks
@@ -149,8 +152,8 @@ class _Seen:
     def marks_of(self, start: int, end: int) -> list[bytes | None]:
         """The fingerprints, None where one is not known."""
         marks = bytes(self.marks[start * _MARK_BYTES : end * _MARK_BYTES])
-        each = (marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES))
-        return [None if mark == _NOT_KNOWN else mark for mark in each]
+        starts = range(0, len(marks), _MARK_BYTES)
+        return [None if (mark := marks[at : at + _MARK_BYTES]) == _NOT_KNOWN else mark for at in starts]
 
 
 _TO_READ, _NEVER_MADE, _VERIFIED = range(3)
@@ -202,14 +205,15 @@ def _look_up(jobs: Sequence[Job], runs: Sequence[_Run], root: str, index: Record
             marks = seen.marks_of(first, first + end - start)
             for at, job, mark in zip(range(first, first + end - start), jobs[start:end], marks, strict=True):
                 stem = job.stem
-                record = found.get(f"{stem}.json")
+                name = f"{stem}.json"
+                record = found.get(name)
                 if failures and f".{stem}.failed.json" in failures:
                     continue
                 if record and mark and (video := found.get(f"{stem}.mp4")):
                     seconds = index.seconds(record, mark, video.st_size)
                     if seconds is not None:
                         seen.states[at], seen.seconds[at] = _VERIFIED, seconds
-                elif is_own and f"{stem}.json" not in found:
+                elif is_own and name not in found:
                     seen.states[at] = _NEVER_MADE
 
 
