@@ -6,17 +6,19 @@ The videos are a few bytes, the records as long as real ones. The first survey r
 saw; later ones read only what is new. With `remembered` the files are empty and all of them remembered, so that a
 million are made in minutes: a later survey, which opens none of them, is the same. Each figure is in
 seconds by the clock, with `cpu` in those of the processor (on a busy machine), imports left out, the best of three.
+From 100,000 jobs on two processes look; parts of the survey are those of the first one, which waits for nothing else.
+Memory is that of both together (PSS), from one survey more, as looking at it takes its time.
 """
 
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,10 @@ from wan_ddp.record_index import RecordIndex
 
 CONDITIONS = Conditions(model="Wan2.1-T2V-14B:" + "0123456789abcdef" * 4)
 NUM_RANKS = 8
-FINGERPRINTS = "  of it fingerprints"
+BESIDE = "  beside it, by the second process (cpu)"
 INDEX = "  of it the index read"
 LISTING = "  of it folders listed, files compared"
+POLL_SECONDS = 0.1
 ABOUT: dict[str, Any] = {
     "sanity": {
         "flags": [],
@@ -57,12 +60,11 @@ ABOUT: dict[str, Any] = {
     "finished": "2026-11-23T10:15:54Z",
 }
 SURVEY = """
-import gc, json, sys, time
+import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from benchmarks.resume_scan import CONDITIONS, FINGERPRINTS, INDEX, LISTING, NUM_RANKS
+from benchmarks.resume_scan import BESIDE, CONDITIONS, INDEX, LISTING, NUM_RANKS
 from wan_ddp.digests import ReferenceDigests
-from wan_ddp.job import Identifier, runs_of_alike
 from wan_ddp.manifest import read_manifest
 from wan_ddp.outputs import Outputs
 from wan_ddp.plan import plan
@@ -91,24 +93,14 @@ plan(jobs, NUM_RANKS)
 now = lap("plan for 8 ranks", now)
 outputs.sweep()
 now = lap("sweep", now)
-digests = ReferenceDigests(folder / "digests")
-digested = [digests.digest(job.reference) for job in jobs]
-now = lap("reference digests", now)
 seconds["survey"] = 0.0  # its parts stand below it
-gc.disable()  # as in the survey
-identifier = Identifier(CONDITIONS)
-kept = []
-for start, end in runs_of_alike(jobs):
-    identifier.turn_to(jobs[start], digested[start])
-    kept += map(identifier.mark, jobs[start:end])
-gc.enable()
-now = lap(FINGERPRINTS, now)
-del digested, kept
 surveys.RecordIndex = timed(INDEX, surveys.RecordIndex)
 surveys._look_up = timed(LISTING, surveys._look_up)
 now = clock()
 tasks = surveys.survey(jobs, outputs, ReferenceDigests(folder / "digests"), CONDITIONS)
 now = lap("survey", now)
+children = os.times()
+seconds[BESIDE] = children.children_user + children.children_system
 assert all(task.finding.state == "verified" for task in tasks)
 json.dump(seconds, sys.stdout)
 """
@@ -157,15 +149,36 @@ def make_remembered(outputs: Outputs, digests: ReferenceDigests, jobs: Sequence[
     identify = Identifier(CONDITIONS).identify
     for job in jobs:
         _, mark = identify(job, digests.digest(job.reference))
-        index.add(outputs.record(job).lstat(), str(mark), 0, 344.2)
+        index.add(outputs.record(job).lstat(), bytes.fromhex(str(mark)), 0, 344.2)
     index.save()
     digests.save()
 
 
 def measure(folder: Path, clock: str) -> dict[str, float]:
-    command = [sys.executable, "-c", SURVEY, str(Path(__file__).resolve().parent.parent), str(folder), clock]
-    seconds: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    done = subprocess.run(survey_command(folder, clock), check=True, capture_output=True)
+    seconds: dict[str, float] = json.loads(done.stdout)
     return seconds
+
+
+def survey_command(folder: Path, clock: str) -> list[str]:
+    return [sys.executable, "-c", SURVEY, str(Path(__file__).resolve().parent.parent), str(folder), clock]
+
+
+def peak_megabytes(folder: Path) -> int:
+    """The most memory that a survey's processes hold together: each page once, in shares where both have it."""
+    peak = 0
+    with subprocess.Popen(survey_command(folder, "wall"), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            with suppress(OSError, StopIteration):  # one that has just ended
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+                peak = max(peak, sum(map(_proportional_kilobytes, [process.pid, *map(int, children)])))
+            time.sleep(POLL_SECONDS)
+    return peak >> 10
+
+
+def _proportional_kilobytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1])
 
 
 def main(num_references: int, num_each: int, *how: str) -> None:
@@ -174,12 +187,10 @@ def main(num_references: int, num_each: int, *how: str) -> None:
         clock = "cpu" if "cpu" in how else "wall"
         # The second one still reads the records that were too young for the first one to remember.
         first, _, *later = [measure(Path(name), clock) for _ in range(5)]
-    for times in (first, *later):
-        times["  the scan: the survey less fingerprints"] = times["survey"] - times[FINGERPRINTS]
+        megabytes = peak_megabytes(Path(name))
     print(f"{num_references * num_each} finished jobs, {num_references} references")
     for part in first:
         print(f"{part:<41} first {first[part]:6.2f} s   later {min(each[part] for each in later):6.2f} s")
-    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     print(f"peak memory of a survey with its manifest and plan {megabytes} MB")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 

@@ -157,7 +157,10 @@ class Simulation:
         shards = _by_category(jobs) if scenario.by_category else plan(
             jobs, scenario.num_ranks, seconds if scenario.is_told else None
         )  # fmt: skip
-        self._shards = [[tasks[id(job)] for job in shard] for shard in shards]
+        # What is done leaves the shards, for all ranks: each would drop it from its own list of them at its first look
+        # at others, and a thousand lists of a million are more than fits in memory.
+        self._shards = [{tasks[id(job)].key: tasks[id(job)] for job in shard} for shard in shards]
+        self._shard_of = {key: shard for shard in self._shards for key in shard}
         self._left = {task.key: KEPT_STEPS for task in tasks.values()}  # fifths of each video
         self._done: set[str] = set()
         self._given_up: set[str] = set()
@@ -188,7 +191,7 @@ class Simulation:
     def _backlog(self, rank: int, folder: Path, stack: ExitStack) -> Backlog:
         claims: Any = StoredClaims(self._store, rank) if self._store else self._claims(rank, folder, stack)
         return Backlog(
-            self._shards,  # type: ignore[arg-type]
+            [shard.values() for shard in self._shards],  # type: ignore[misc]
             rank,
             claims,
             state_of=self._state_of,
@@ -247,6 +250,7 @@ class Simulation:
         taken.claim.end("done")
         self._backlogs[rank].finish(taken.task)
         self._done.add(taken.task.key)
+        del self._shard_of[taken.task.key][taken.task.key]
         self._last_end = now
         self._at(now, "free", rank)
 

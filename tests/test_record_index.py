@@ -6,8 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from factories import make_job
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_ddp import record_index
+from wan_ddp import survey as surveys
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.files import touched
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
@@ -230,6 +233,20 @@ def test_a_survey_finds_one_change_as_reading_every_record_does(name: str) -> No
     surveys_agree_after([(name, JOBS[0], JOBS[1])])
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_two_processes_find_what_one_does(outputs: Outputs, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with suppress(OSError):
+        CHANGES[name](outputs, JOBS[0], JOBS[-1])
+    digests = ReferenceDigests(outputs.root / "digests")
+    look_only = partial(survey, JOBS, outputs, digests, CONDITIONS, read_references=False)
+    by_one = look_only(divided_from=len(JOBS) + 1)
+    divided = Mock(wraps=surveys.beside)
+    monkeypatch.setattr(surveys, "beside", divided)
+    monkeypatch.setattr(surveys, "num_cores", lambda: 2)
+    assert look_only(divided_from=len(JOBS)) == by_one
+    divided.assert_called_once()
+
+
 @settings(max_examples=60)
 @given(
     st.lists(
@@ -329,7 +346,7 @@ def test_a_moved_folder_is_known_where_it_is_now(outputs: Outputs, inspected: li
 
 def test_an_index_with_a_changed_byte_says_nothing(outputs: Outputs) -> None:
     content = outputs.index.read_bytes()
-    known = [(outputs.record(job).stat(), fingerprint(inputs_of(job)), len(VIDEO)) for job in JOBS]
+    known = [(outputs.record(job).stat(), bytes.fromhex(fingerprint(inputs_of(job))), len(VIDEO)) for job in JOBS]
     assert all(RecordIndex(outputs.index).seconds(*each) == 3.0 for each in known)
     for at in range(len(content)):
         damage(outputs.index, at)

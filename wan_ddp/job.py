@@ -177,7 +177,7 @@ def fingerprint_inputs(job: Job, conditions: Conditions, reference_digest: str |
     The names that only say where things lie (category, prompt_index, the reference's path) are left out; so is what
     the mechanism does not use. `reference_digest` may be None where it is not known (a dry run).
     """
-    return own_inputs(_shared_inputs(_packed_settings(job), conditions, reference_digest)[0], job)
+    return own_inputs(shared_inputs(job, conditions, reference_digest), job)
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -192,7 +192,8 @@ class Identifier:
         self._conditions = conditions
         self._last: tuple[Any, ...] = ()
         self._shared: dict[str, Any] = {}
-        self._is_known = False
+        self.is_known = False
+        """Whether `mark` tells of the jobs that were last turned to."""
         self._begun = hashlib.sha256()
         self._middle = self._tail = ""
 
@@ -204,25 +205,27 @@ class Identifier:
         now = (*_settings(job), reference_digest)
         if len(now) != len(self._last) or not all(map(is_, now, self._last)):  # equal is not enough, 5 and 5.0 are
             self._last = now
-            self.turn_to(job, reference_digest)
-        return self._shared, self.mark(job)
+            self._shared = self.turn_to(job, reference_digest)
+        mark = self.mark(job)
+        return self._shared, mark.hex() if mark else None
 
     def turn_to(self, job: Job, reference_digest: str | None) -> dict[str, Any]:
         """What the job shares with all that have its very settings and reference: those `mark` can be asked for."""
-        conditions = self._conditions
-        shared, (head, self._middle, self._tail) = _shared_inputs(_packed_settings(job), conditions, reference_digest)
-        not_known = None in (conditions.model, conditions.lora) or shared.get("reference", "unused") is None
-        self._shared, self._is_known = shared, not not_known
-        self._begun = hashlib.sha256(head.encode())
+        shared, conditions = shared_inputs(job, self._conditions, reference_digest), self._conditions
+        self.is_known = None not in (conditions.model, conditions.lora, shared.get("reference", "unused"))
+        if self.is_known:
+            _, (head, middle, self._tail) = _template(_packed_settings(job), conditions)
+            self._middle = middle.replace(_REFERENCE_HERE, _canonical(reference_digest))
+            self._begun = hashlib.sha256(head.encode())
         return shared
 
-    def mark(self, job: Job) -> str | None:
-        """The fingerprint, see `identify`."""
-        if not self._is_known:
+    def mark(self, job: Job) -> bytes | None:
+        """The fingerprint's bytes, see `identify`."""
+        if not self.is_known:
             return None
         digest = self._begun.copy()
         digest.update(f"{_canonical(job.prompt)}{self._middle}{job.seed}{self._tail}".encode())
-        return digest.hexdigest()
+        return digest.digest()
 
 
 _settings = attrgetter(*SETTING_FIELDS)
@@ -260,16 +263,10 @@ def own_inputs(shared: Mapping[str, Any], job: Job) -> dict[str, Any]:
     return {**shared, "prompt": job.prompt, "seed": job.seed}
 
 
-def _shared_inputs(
-    packed_settings: bytes, conditions: Conditions, reference_digest: str | None
-) -> tuple[dict[str, Any], tuple[str, str, str]]:
-    """The inputs but for prompt and seed, and their canonical JSON, cut in three where those two belong."""
-    template, parts = _template(packed_settings, conditions)
-    if "reference" not in template:
-        return template, parts
-    head, middle, tail = parts
-    before, after = middle.split(_REFERENCE_HERE)  # "reference" stands between "prompt" and "seed"
-    return {**template, "reference": reference_digest}, (head, f"{before}{_canonical(reference_digest)}{after}", tail)
+def shared_inputs(job: Job, conditions: Conditions, reference_digest: str | None) -> dict[str, Any]:
+    """The inputs but for prompt and seed, which jobs share."""
+    template, _ = _template(_packed_settings(job), conditions)
+    return {**template, "reference": reference_digest} if "reference" in template else template
 
 
 # No JSON holds this: a control character is escaped in its strings.
@@ -278,7 +275,10 @@ _REFERENCE_HERE = "\0"
 
 @lru_cache(maxsize=4096)
 def _template(packed_settings: bytes, conditions: Conditions) -> tuple[dict[str, Any], tuple[str, str, str]]:
-    """What `_shared_inputs` makes, one for all references, with a mark where the reference's digest belongs."""
+    """The shared inputs of any reference, and their canonical JSON, cut in three where prompt and seed belong.
+
+    The reference's digest is None there, and _REFERENCE_HERE.
+    """
     inputs: dict[str, Any] = {"prompt": None, "seed": None}
     inputs |= zip(SETTING_FIELDS, marshal.loads(packed_settings), strict=True)
     inputs |= {name: value for name, value in asdict(conditions).items() if name != "control"}

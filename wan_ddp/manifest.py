@@ -158,6 +158,8 @@ class _Reader:
         prompt = _value(prompted, _PROMPT)
         if prompt is None or prompt.isspace():
             return None
+        if len(self._prompts) >= _MAX_PROMPTS:  # most stand in lines that follow one another, or are few
+            self._prompts.clear()
         self._prompts[prompted] = prompt
         return prompt
 
@@ -190,6 +192,7 @@ _REFERENCE, _PROMPT = 'reference": "', 'prompt": "'
 _TAIL = re.compile(r'prompt_index": [0-9]+, "seed": [0-9]')
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _MAX_AROUND = 100_000
+_MAX_PROMPTS = 1 << 16
 _BLOCK_BYTES = 1 << 20
 _JSON_SPACE = " \t\r\n"
 

@@ -10,7 +10,7 @@ down or up to whole jobs: the one more goes to those who would be done with it f
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 from wan_ddp.job import Job
@@ -72,7 +72,7 @@ def _counts(num_jobs: int, speeds: Sequence[float], loads: Sequence[int], cost: 
     return counts
 
 
-def num_references(jobs: Sequence[Job]) -> int:
+def num_references(jobs: Iterable[Job]) -> int:
     """How many references a rank with these jobs has to read."""
     return len({job.reference for job in jobs})
 

@@ -1,17 +1,22 @@
 """Every job beside what lies on disk for it: what is done, what is to do, what was made with other settings."""
 
 import os
+from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, Literal, NamedTuple, cast
 from unicodedata import is_normalized
 
+from wan_ddp.beside import beside, num_cores
 from wan_ddp.claims import claim_key
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
-from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike
+from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike, shared_inputs
 from wan_ddp.outputs import Outputs
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
@@ -19,6 +24,7 @@ from wan_ddp.uncollected import uncollected
 from wan_ddp.verdict import NEVER_MADE, Finding, verified
 
 _NUM_SHOWN = 10
+_DIVIDED_FROM = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class Task:
     shared_inputs: Mapping[str, Any]
     """One for many jobs: a million times all inputs would be a gigabyte."""
     finding: Finding
-    mark: str | None = None
-    """The fingerprint of the inputs, where it was known in time."""
+    mark: bytes | None = None
+    """The fingerprint of the inputs, 32 bytes, where it was known in time."""
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -40,7 +46,7 @@ class Task:
     @property
     def key(self) -> str:
         """What the task is claimed by: another output, or other settings, is another task."""
-        return claim_key(self.job.id, self.mark or fingerprint(self.inputs))
+        return claim_key(self.job.id, self.mark.hex() if self.mark else fingerprint(self.inputs))
 
     def is_to_do(self, settings: Settings, run_id: str | None) -> bool:
         """Whether the video is to be made: not if it is there, nor if it was given up.
@@ -61,7 +67,7 @@ class _Unfrozen:
     __slots__ = ("finding", "job", "mark", "shared_inputs")
 
 
-def make_task(job: Job, shared_inputs: Mapping[str, Any], finding: Finding, mark: str | None) -> Task:
+def make_task(job: Job, shared_inputs: Mapping[str, Any], finding: Finding, mark: bytes | None) -> Task:
     """A Task, in a third of the time."""
     task: Any = _Unfrozen()
     task.job, task.shared_inputs, task.finding, task.mark = job, shared_inputs, finding, mark
@@ -78,74 +84,137 @@ def survey(
     *,
     read_references: bool = True,
     full: bool = False,
+    divided_from: int = _DIVIDED_FROM,
 ) -> list[Task]:
     """Look at every job's files. Without `read_references` only remembered digests count, and nothing is written.
 
     Records that were read before and have not been touched since are not read again (see `wan_ddp.record_index`). The
     verdict of a run rests on that too: what it takes on trust, a record's change time, is more than the size that it
-    asks of the video itself. With `full` every record and video is read.
+    asks of the video itself. With `full` every record and video is read. From `divided_from` jobs on, two processes
+    look.
     """
-    marks: list[str | None] = []
-    shared: list[dict[str, Any]] = []
-    identifier = Identifier(conditions)
-    runs = list(runs_of_alike(jobs))
-    for start, end in runs:
+    runs = []
+    for start, end in runs_of_alike(jobs):
         job = jobs[start]
         digest = digests.digest(job.reference, read=read_references) if job.mechanism != "none" else None
-        shared += [identifier.turn_to(job, digest)] * (end - start)
-        marks += map(identifier.mark, jobs[start:end])
+        runs.append(_Run(start, end, digest))
     index = RecordIndex(outputs.index)
-    findings = [None] * len(jobs) if full else _look_up(jobs, runs, marks, outputs, index)
-    if read_references and None in findings:
+    look = partial(_look, jobs, conditions, str(outputs.root), None if full else index)
+    # Without a model there are no fingerprints to make and nothing to compare: a fork costs more than it saves.
+    if len(jobs) >= divided_from and conditions.model and num_cores() > 1:
+        middle = bisect_left(runs, (len(jobs) // 2,))
+        with beside(partial(look, runs[middle:])) as rest:
+            seen = look(runs[:middle]) + rest()
+    else:
+        seen = look(runs)
+    if read_references and _TO_READ in seen.states:
         index.start()
-    tasks = [
-        make_task(job, inputs, finding or _inspect(job, inputs, mark, outputs, index, full=full), mark)
-        for job, inputs, mark, finding in zip(jobs, shared, marks, findings, strict=True)
-    ]
+    tasks = []
+    inputs = (repeat(shared_inputs(jobs[start], conditions, digest), end - start) for start, end, digest in runs)
+    marks = seen.marks_of(0, len(jobs))
+    for job, shared, state, seconds, mark in zip(
+        jobs, chain.from_iterable(inputs), seen.states, seen.seconds, marks, strict=True
+    ):
+        if state == _NEVER_MADE:
+            finding = NEVER_MADE
+        elif state == _VERIFIED:
+            finding = verified(seconds)
+        else:
+            finding = _inspect(job, shared, mark, outputs, index, full=full)
+        tasks.append(make_task(job, shared, finding, mark))
     with suppress(OSError):  # then the records are read again next time
         index.save()
     return tasks
 
 
-def _look_up(
-    jobs: Sequence[Job],
-    runs: Sequence[tuple[int, int]],
-    marks: Sequence[str | None],
-    outputs: Outputs,
-    index: RecordIndex,
-) -> list[Finding | None]:
-    """What the index proves to be verified, and what is not there at all; None for all else.
+class _Run(NamedTuple):
+    """Jobs that are alike, see `runs_of_alike`, and what digest their reference has."""
+
+    start: int
+    end: int
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of jobs that follow one another, in few bytes: it may come from another process."""
+
+    states: bytearray
+    """_VERIFIED where the index proves it, _NEVER_MADE where nothing is there, else _TO_READ."""
+    seconds: "array[float]"
+    """What making each took that is verified."""
+    marks: bytearray
+    """Each one's fingerprint, or _NOT_KNOWN."""
+
+    def __add__(self, other: "_Seen") -> "_Seen":
+        return _Seen(self.states + other.states, self.seconds + other.seconds, self.marks + other.marks)
+
+    def marks_of(self, start: int, end: int) -> list[bytes | None]:
+        """The fingerprints, None where one is not known."""
+        marks = bytes(self.marks[start * _MARK_BYTES : end * _MARK_BYTES])
+        starts = range(0, len(marks), _MARK_BYTES)
+        return [None if (mark := marks[at : at + _MARK_BYTES]) == _NOT_KNOWN else mark for at in starts]
+
+
+_TO_READ, _NEVER_MADE, _VERIFIED = range(3)
+_MARK_BYTES = 32
+_NOT_KNOWN = bytes(_MARK_BYTES)
+
+
+def _look(
+    jobs: Sequence[Job], conditions: Conditions, root: str, index: RecordIndex | None, runs: Sequence[_Run]
+) -> _Seen:
+    """The fingerprints of these runs' jobs, and what the index, if there is one, and their folders' listings say."""
+    identifier = Identifier(conditions)
+    marks = bytearray()
+    for start, end, digest in runs:
+        identifier.turn_to(jobs[start], digest)
+        if not identifier.is_known:
+            marks += _NOT_KNOWN * (end - start)
+            continue
+        for job in jobs[start:end]:
+            marks += identifier.mark(job) or _NOT_KNOWN
+    num_jobs = len(marks) // _MARK_BYTES
+    seen = _Seen(bytearray(num_jobs), array("d", bytes(8 * num_jobs)), marks)
+    if index:
+        _look_up(jobs, runs, root, index, seen)
+    return seen
+
+
+def _look_up(jobs: Sequence[Job], runs: Sequence[_Run], root: str, index: RecordIndex, seen: _Seen) -> None:
+    """Write down what the index proves to be verified, and what is not there at all.
 
     Each folder is listed once: a file that is not in it need not be asked for.
     """
-    findings: list[Finding | None] = [None] * len(jobs)
-    root = str(outputs.root)
     where = _Folders(root).where
-    folders: dict[str, list[int]] = defaultdict(list)
-    for start, end in runs:
-        folders[jobs[start].folder] += range(start, end)
-    for folder, positions in folders.items():
+    folders: dict[str, list[_Run]] = defaultdict(list)
+    for run in runs:
+        folders[jobs[run.start].folder].append(run)
+    for folder, alike in folders.items():
         place = where(folder)
         found = {} if place == "nowhere" else list_files(f"{root}/{folder}")
         if found is None:
             continue
         is_own = place != "linked"  # else it may lead out of the output folder, which is no place for a video
-        if is_own and not found:
-            for position in positions:
-                findings[position] = NEVER_MADE
-            continue
         failures = {name for name in found if name.endswith(".failed.json")}
-        for position in positions:
-            stem, mark = jobs[position].stem, marks[position]
-            record = found.get(f"{stem}.json")
-            if failures and f".{stem}.failed.json" in failures:
+        for start, end, _ in alike:
+            first = start - runs[0].start
+            if is_own and not found:
+                seen.states[first : first + end - start] = bytes([_NEVER_MADE]) * (end - start)
                 continue
-            if record and mark and (video := found.get(f"{stem}.mp4")):
-                seconds = index.seconds(record, mark, video.st_size)
-                findings[position] = None if seconds is None else verified(seconds)
-            elif is_own and f"{stem}.json" not in found:
-                findings[position] = NEVER_MADE
-    return findings
+            marks = seen.marks_of(first, first + end - start)
+            for at, job, mark in zip(range(first, first + end - start), jobs[start:end], marks, strict=True):
+                stem = job.stem
+                name = f"{stem}.json"
+                record = found.get(name)
+                if failures and f".{stem}.failed.json" in failures:
+                    continue
+                if record and mark and (video := found.get(f"{stem}.mp4")):
+                    seconds = index.seconds(record, mark, video.st_size)
+                    if seconds is not None:
+                        seen.states[at], seen.seconds[at] = _VERIFIED, seconds
+                elif is_own and name not in found:
+                    seen.states[at] = _NEVER_MADE
 
 
 Where = Literal["here", "linked", "nowhere"]
@@ -190,7 +259,7 @@ def _is_linked(folder: str) -> bool:
 
 
 def _inspect(
-    job: Job, shared: Mapping[str, Any], mark: str | None, outputs: Outputs, index: RecordIndex, *, full: bool
+    job: Job, shared: Mapping[str, Any], mark: bytes | None, outputs: Outputs, index: RecordIndex, *, full: bool
 ) -> Finding:
     """What is true of the job, from its files; the index gets to know what can be proven by it."""
     record = None
