@@ -121,7 +121,7 @@ def check_processor(processor: Processor, needs: Needs) -> Row:
 
 
 def check_ffmpeg(ffmpeg: Ffmpeg) -> Row:
-    needed = "one that writes H.264 and reads it back"
+    needed = "one of 5.1 or later that writes H.264 and reads it back"
     if ffmpeg.problem:
         remedy = "pip install --force-reinstall imageio-ffmpeg; unset IMAGEIO_FFMPEG_EXE if it names another one"
         return Row("ffmpeg", ffmpeg.problem, needed, "fails", remedy)
