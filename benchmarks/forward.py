@@ -93,12 +93,17 @@ def seconds_of(call: Callable[[], Any], repeats: int = 3) -> float:
     """The median of `repeats` calls; the caller has warmed up."""
     taken = []
     for _ in range(repeats):
-        torch.cuda.synchronize()
+        synchronize()
         clock = time.perf_counter()
         call()
-        torch.cuda.synchronize()
+        synchronize()
         taken.append(time.perf_counter() - clock)
     return sorted(taken)[repeats // 2]
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 class Bench:

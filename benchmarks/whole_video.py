@@ -10,40 +10,24 @@ checkpoint make`) say all of speed. One GPU of 80 GB at the true 14B shapes.
 import argparse
 import gc
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 from diffsynth.utils.data import save_video
 
+from benchmarks.forward import seconds_of
 from wan_ddp.job import Job
 from wan_ddp.presets import MEANINGS, computed_steps
 from wan_ddp.video import write_mp4
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
-from wan_ddp.wan.loading import dtype_of
-from wan_ddp.wan.own_models import register
+from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.prompts import encode_prompts, prompts_of
 
 FEW, MORE = 4, 12
 FPS = 15
-
-
-def seconds_of(call: Callable[[], Any]) -> float:
-    _synchronize()
-    clock = time.perf_counter()
-    call()
-    _synchronize()
-    return time.perf_counter() - clock
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def peak_gib() -> float:
@@ -57,14 +41,8 @@ def peak_gib() -> float:
 
 def plain_seconds(found: Checkpoint, job: Job, device: str, folder: Path) -> float:
     """Of the job's video, by DiffSynth's own call."""
-    register()
-    files = [[str(path) for path in found.dit], str(found.text_encoder), str(found.vae)]
-    pipe = WanVideoPipeline.from_pretrained(
-        torch_dtype=dtype_of(device),
-        device=device,
-        model_configs=[ModelConfig(path=path) for path in files],
-        tokenizer_config=ModelConfig(path=str(found.tokenizer)),
-    )
+    files = [found.dit, (found.text_encoder,), (found.vae,)]
+    pipe = load_pipeline(files, found.tokenizer, device=device, offload=Offload())
 
     def make(num_steps: int) -> None:
         video = pipe(
@@ -81,7 +59,7 @@ def plain_seconds(found: Checkpoint, job: Job, device: str, folder: Path) -> flo
 
     make(1)
     peak_gib()
-    few, more = (seconds_of(lambda steps=steps: make(steps)) for steps in (FEW, MORE))
+    few, more = (seconds_of(lambda steps=steps: make(steps), 1) for steps in (FEW, MORE))
     step = (more - few) / (MORE - FEW)
     seconds = more + (job.num_inference_steps - MORE) * step
     measured = f"{few:.1f} s at {FEW} steps, {more:.1f} s at {MORE}, {step:.2f} s a step"
@@ -100,7 +78,7 @@ def preset_seconds(found: Checkpoint, job: Job, device: str, preset: Any, folder
 
     make(replace(job, num_inference_steps=1))  # compiles
     peak_gib()
-    return seconds_of(lambda: make(job))
+    return seconds_of(lambda: make(job), 1)
 
 
 def main(arguments: argparse.Namespace) -> None:

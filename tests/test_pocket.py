@@ -1,11 +1,10 @@
 """The pocket Wan inside makes what its prompts ask for, moving as its references do, by every preset that a CPU has."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from training import measure
@@ -28,14 +27,6 @@ Make = Callable[..., Video]
 CLIP = "ball_bounces_left"
 # What the first two of its prompts ask for: background and the object's colour.
 ASKED = (("water", "yellow"), ("snow", "red"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The pocket Wan's training: it computes what DiffSynth does, goes on where it stopped, writes what a run loads."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +37,6 @@ JOB = Job(
     num_frames=17,
     num_inference_steps=1,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """On a busy machine several threads wait for each other many times as long as they work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def steps(count: int, minutes: float = 1.0) -> Budget:
