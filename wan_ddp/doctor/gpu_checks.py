@@ -72,7 +72,7 @@ def _major(version: str) -> int:
 
 
 def check_gpus(driver: Driver, torch: Torch, needs: Needs) -> Row:
-    """The GPUs that a run sees. Without any it runs on the CPU, which is fair for the tiny model alone."""
+    """The GPUs that a run sees. Without any it runs on the CPU, which is fair for the models inside alone."""
     name, needed = "GPUs", f"one or more for {needs.model}"
     if torch.num_gpus:
         names = list(dict.fromkeys(gpu.name for gpu in driver.gpus)) or ["of a kind that nvidia-smi does not name"]

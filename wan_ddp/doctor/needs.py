@@ -39,7 +39,7 @@ class Needs:
 
     @property
     def is_small(self) -> bool:
-        """Whether the model is one that a CPU can do: one of the tiny ones."""
+        """Whether the model is one that a CPU can do: one of the project's own."""
         return self.size.num_weights < _SMALL_WEIGHTS
 
     @property
