@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class Cluster:
         for launch in self.launches.values():
             launch.wait(TIMEOUT)
 
-    def launch(self, number: int, *, num_ranks: int, nodes: int | None) -> None:
-        """Start launch.sh on a host, as one of several nodes or by itself."""
+    def launch(self, number: int, *, num_ranks: int, nodes: int | None, by: Sequence[str] = ()) -> None:
+        """Start launch.sh on a host, or the command `by`, as one of several nodes or by itself."""
         environ = {
             name: value
             for name, value in os.environ.items()
@@ -79,7 +79,7 @@ class Cluster:
         if nodes:
             environ |= {"NNODES": str(nodes), "NODE_RANK": str(number), "RDZV_ENDPOINT": self.hosts[0].address}
         flags = ["--manifest", str(self.folder / "manifest.jsonl"), "--output", str(self.output), "--model", "tiny"]
-        command = ["bash", str(self.checkout / "launch.sh"), *flags, "--barrier-timeout", "8"]
+        command = [*(by or ("bash", str(self.checkout / "launch.sh"))), *flags, "--barrier-timeout", "8"]
         with self.said(number).open("w") as output:
             launch = self.hosts[number].start(*command, environ=environ, folder=self.folder, output=output)
         self.launches[number] = launch
@@ -186,6 +186,25 @@ def test_a_node_that_is_lost_costs_what_it_had_in_hand_and_without_rank_0_a_run_
     three.launch(1, num_ranks=1, nodes=None)
     assert three.exit_code(1) == 0, three.said(1).read_text()
     assert three.report()["complete"]
+
+
+def test_torchrun_by_itself_makes_one_run_of_two_nodes(cluster: Callable[[int], Cluster]) -> None:
+    both = cluster(2)
+    torchrun = [
+        "torchrun",
+        "--nnodes=2",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={both.hosts[0].address}",
+        "--rdzv-id=7",
+    ]
+    for number in range(2):
+        by = [*torchrun, "--nproc_per_node=1", str(both.checkout / "generate.py")]
+        both.launch(number, num_ranks=1, nodes=None, by=by)
+    assert [both.exit_code(0), both.exit_code(1)] == [0, 0], both.said(0).read_text() + both.said(1).read_text()
+    report = both.report()
+    assert (report["complete"], report["verified"]) == (True, NUM_JOBS)
+    assert sorted(rank["host"] for rank in report["ranks"]) == ["host0", "host1"]
+    assert both.made_by(0) and both.made_by(1) and both.made_by(0) + both.made_by(1) == NUM_JOBS
 
 
 def node(endpoint: str, rank: int, *, num_nodes: int = 2, timeout: int = 60) -> Nodes:

@@ -78,6 +78,19 @@ def test_a_job_over_several_nodes_that_is_requeued_in_the_middle_goes_on_where_i
     assert folder.problems() == []
 
 
+def test_a_job_over_several_nodes_goes_on_elsewhere_when_one_of_them_goes_down(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, num_jobs=2, num_steps=100)
+    job = folder.submit(NODES, "--nodes=2")
+    folder.begin()
+    node = job.nodes[1]
+    slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    assert job.end() == ("COMPLETED", "0:0"), folder.log()
+    assert requeued(job)
+    assert node not in job.nodes
+    assert folder.problems() == []
+    slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
 def test_a_preempted_job_makes_room_and_goes_on_later(tmp_path: Path) -> None:
     folder = Folder(tmp_path, num_jobs=1, num_steps=100)
     job = Job(f"{folder.submit(ARRAY, '--array=0').id}_0")
