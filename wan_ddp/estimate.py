@@ -1,8 +1,8 @@
 """What a run will take: GPU time, disk and memory, from measurements where there are any."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter
 from statistics import median
 from typing import Any
@@ -156,9 +156,11 @@ def estimate(
 
 def _by_kind(jobs: Sequence[Job]) -> dict[Any, tuple[Job, int]]:
     """One job of each kind that takes another time, and how many there are: a million are of a few kinds."""
-    kinds = list(map(_kind, jobs))
-    examples = dict(zip(kinds, jobs, strict=True))
-    return {kind: (examples[kind], number) for kind, number in Counter(kinds).items()}
+    kinds: dict[Any, tuple[Job, int]] = {}
+    for kind, following in groupby(jobs, _kind):
+        job, *others = following
+        kinds[kind] = job, kinds.get(kind, (job, 0))[1] + 1 + len(others)
+    return kinds
 
 
 _kind = attrgetter("num_frames", "width", "height", "num_inference_steps", "cfg_scale")

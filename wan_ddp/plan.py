@@ -11,7 +11,8 @@ down or up to whole jobs: the one more goes to those who would be done with it f
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
+from operator import attrgetter
 
 from wan_ddp.job import Job
 
@@ -80,15 +81,21 @@ def num_references(jobs: Iterable[Job]) -> int:
 def _by_category(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs of each category, each reference's together, all in the order of first appearance."""
     categories: dict[str, dict[str, list[Job]]] = defaultdict(lambda: defaultdict(list))
-    for job in jobs:
-        categories[job.category][job.reference].append(job)
+    for (category, reference), following in groupby(jobs, _place):
+        categories[category][reference] += following
     return [[job for group in references.values() for job in group] for references in categories.values()]
 
 
 def _common_cost(jobs: Sequence[Job]) -> int | None:
     """What each of the jobs costs, if that is the same for all."""
-    costs = {job.cost for job in jobs}
+    examples = dict(zip(map(_size, jobs), jobs, strict=True))  # a million jobs are of a few sizes
+    costs = {job.cost for job in examples.values()}
     return costs.pop() if len(costs) == 1 else None
+
+
+_place = attrgetter("category", "reference")
+# What `Job.cost` goes by.
+_size = attrgetter("num_frames", "width", "height", "num_inference_steps")
 
 
 def _equal_cuts(jobs: list[Job], num_pieces: int) -> list[int]:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -25,8 +26,9 @@ def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     """Print the plan; a plan has no bad outcome."""
     seconds_a_video = read_speeds(settings.speeds, settings.world_size)
     tasks, identity = look_only(settings, jobs)
-    by_job = {id(task.job): task for task in tasks}  # of a million jobs, comparing them would take its time
-    shards = [[by_job[id(job)] for job in shard] for shard in plan(jobs, settings.world_size, seconds_a_video)]
+    by_job = dict(zip(map(id, jobs), tasks, strict=True))  # of a million jobs, comparing them would take its time
+    planned = plan(jobs, settings.world_size, seconds_a_video)
+    shards = [list(map(by_job.__getitem__, map(id, shard))) for shard in planned]
     if settings.json:
         print(plan_json(shards, settings.ranks_per_gpu))
     else:
@@ -60,16 +62,22 @@ def plan_text(
 ) -> str:
     """A table of ranks, what is done, what is missing, and estimates; `identity` of the model, if it is known."""
     tasks = [task for shard in shards for task in shard]
-    categories = list(dict.fromkeys(map(_category, tasks)))
+    held = [Counter(map(_category, shard)) for shard in shards]
+    states = [Counter(map(_state, shard)) for shard in shards]
+    categories = list(dict.fromkeys(chain.from_iterable(held)))
     header = ["rank", "GPU", "process", "videos", "done", *categories, "references"]
-    rows = [_row(rank, shard, categories, settings.ranks_per_gpu) for rank, shard in enumerate(shards)]
+    rows = []
+    for rank, shard in enumerate(shards):
+        place = rank, rank // settings.ranks_per_gpu, rank % settings.ranks_per_gpu
+        counts = states[rank]["verified"], *(held[rank][category] for category in categories)
+        rows.append(list(map(str, (*place, len(shard), *counts, num_references(map(_job, shard))))))
     totals = ["all", "", "", *map(str, [sum(int(row[column]) for row in rows) for column in range(3, len(header))])]
     if seconds_a_video:
         header.append("s a video")
         totals.append("")
         rows = [[*row, f"{seconds:.0f}"] for row, seconds in zip(rows, seconds_a_video, strict=True)]
     lines = [*_table([header, *rows, totals]), ""]
-    lines += _state_lines(tasks, model_known=identity is not None)
+    lines += _state_lines(tasks, sum(states, Counter()), model_known=identity is not None)
     lines += _estimate_lines(shards, settings, identity, seconds_a_video)
     missing = missing_references(map(_job, tasks))
     if missing:
@@ -81,30 +89,14 @@ def plan_text(
 _category, _state, _job = attrgetter("job.category"), attrgetter("finding.state"), attrgetter("job")
 
 
-def _row(rank: int, shard: Sequence[Task], categories: Sequence[str], ranks_per_gpu: int) -> list[str]:
-    per_category = Counter(map(_category, shard))
-    return [
-        str(value)
-        for value in (
-            rank,
-            rank // ranks_per_gpu,
-            rank % ranks_per_gpu,
-            len(shard),
-            Counter(map(_state, shard))["verified"],
-            *(per_category[category] for category in categories),
-            num_references(map(_job, shard)),
-        )
-    ]
-
-
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _state_lines(tasks: Sequence[Task], *, model_known: bool) -> list[str]:
-    states = Counter(map(_state, tasks))
-    odd = [task for task in tasks if task.finding.state not in ("verified", "missing")]
+def _state_lines(tasks: Sequence[Task], states: Counter[str], *, model_known: bool) -> list[str]:
+    is_odd = states.keys() - {"verified", "missing"}
+    odd = [task for task in tasks if task.finding.state in is_odd] if is_odd else []
     done = f"{states['verified']} of {len(tasks)} videos are done"
     rest = [f"{states[state]} {state}" for state in ("failed", "corrupt", "changed") if states[state]]
     lines = [", ".join([done, *rest])]

@@ -6,7 +6,7 @@ Nothing is written: the folder may be another user's, or mounted read-only.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,4 +172,4 @@ def _as_judged(output: Path, run: Run, task: Task, corrupt: str | None) -> Task:
     with suppress(OSError):
         if Outputs(output).record(task.job).stat().st_mtime > run.reported:
             return task
-    return replace(task, finding=Finding("corrupt", corrupt))
+    return task._replace(finding=Finding("corrupt", corrupt))

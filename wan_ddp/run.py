@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import datetime, timezone
 from socket import gethostname
 from typing import TextIO
@@ -212,7 +211,7 @@ class _RankRun:
             fingerprint(task.inputs), error, "worker_died", num_charged(history), self._run_id, generation
         )
         self._ready.outputs.record_failure(task.job, failure)
-        return replace(task, finding=self._ready.outputs.inspect(task.job, task.inputs))
+        return task._replace(finding=self._ready.outputs.inspect(task.job, task.inputs))
 
     def _shards(self) -> list[list[Task]]:
         """What every rank has to make: the plan's shards, less what is there."""
@@ -230,7 +229,7 @@ class _RankRun:
 
     def _state_of(self, task: Task) -> State:
         full = self._settings.verify == "full"  # else a video that is there, but damaged, would count as made
-        now = replace(task, finding=self._ready.outputs.inspect(task.job, task.inputs, full=full))
+        now = task._replace(finding=self._ready.outputs.inspect(task.job, task.inputs, full=full))
         if self._is_to_do(now):
             return "to_do"
         return "given_up" if now.finding.failure else "made"

@@ -4,12 +4,13 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, Literal, NamedTuple, cast
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
 from unicodedata import is_normalized
 
 from wan_ddp.beside import beside, num_cores
@@ -27,8 +28,7 @@ _NUM_SHOWN = 10
 _DIVIDED_FROM = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A job with everything that decides its pixels, and what was found on disk for it."""
 
     job: Job
@@ -59,20 +59,6 @@ class Task:
         if self.finding.state == "changed":
             return settings.on_change == "rerun"
         return self.finding.state != "verified"
-
-
-class _Unfrozen:
-    """What is to be a Task, see `wan_ddp.job.make_job`."""
-
-    __slots__ = ("finding", "job", "mark", "shared_inputs")
-
-
-def make_task(job: Job, shared_inputs: Mapping[str, Any], finding: Finding, mark: bytes | None) -> Task:
-    """A Task, in a third of the time."""
-    task: Any = _Unfrozen()
-    task.job, task.shared_inputs, task.finding, task.mark = job, shared_inputs, finding, mark
-    task.__class__ = Task
-    return cast(Task, task)
 
 
 @uncollected()
@@ -109,19 +95,20 @@ def survey(
         seen = look(runs)
     if read_references and _TO_READ in seen.states:
         index.start()
-    tasks = []
-    inputs = (repeat(shared_inputs(jobs[start], conditions, digest), end - start) for start, end, digest in runs)
+    alike = (repeat(shared_inputs(jobs[start], conditions, digest), end - start) for start, end, digest in runs)
+    inputs = list(chain.from_iterable(alike))
     marks = seen.marks_of(0, len(jobs))
-    for job, shared, state, seconds, mark in zip(
-        jobs, chain.from_iterable(inputs), seen.states, seen.seconds, marks, strict=True
-    ):
-        if state == _NEVER_MADE:
-            finding = NEVER_MADE
-        elif state == _VERIFIED:
-            finding = verified(seconds)
-        else:
-            finding = _inspect(job, shared, mark, outputs, index, full=full)
-        tasks.append(make_task(job, shared, finding, mark))
+
+    def findings() -> Iterator[Finding]:
+        for job, shared, state, seconds, mark in zip(jobs, inputs, seen.states, seen.seconds, marks, strict=True):
+            if state == _NEVER_MADE:
+                yield NEVER_MADE
+            elif state == _VERIFIED:
+                yield verified(seconds)
+            else:
+                yield _inspect(job, shared, mark, outputs, index, full=full)
+
+    tasks = list(map(Task._make, zip(jobs, inputs, findings(), marks, strict=True)))
     with suppress(OSError):  # then the records are read again next time
         index.save()
     return tasks
@@ -152,6 +139,8 @@ class _Seen:
     def marks_of(self, start: int, end: int) -> list[bytes | None]:
         """The fingerprints, None where one is not known."""
         marks = bytes(self.marks[start * _MARK_BYTES : end * _MARK_BYTES])
+        if not any(marks):  # without a model none is known
+            return [None] * (end - start)
         starts = range(0, len(marks), _MARK_BYTES)
         return [None if (mark := marks[at : at + _MARK_BYTES]) == _NOT_KNOWN else mark for at in starts]
 
@@ -273,7 +262,10 @@ def _inspect(
 
 def missing_references(jobs: Iterable[Job]) -> list[str]:
     """The reference files that do not exist, each once, in the manifest's order."""
-    return [reference for reference in dict.fromkeys(job.reference for job in jobs) if not os.path.exists(reference)]  # noqa: PTH110
+    return [reference for reference in dict.fromkeys(map(_reference, jobs)) if not os.path.exists(reference)]  # noqa: PTH110
+
+
+_reference = attrgetter("reference")
 
 
 def refuse_missing_references(jobs: Iterable[Job]) -> None:
