@@ -102,7 +102,7 @@ def test_the_forward_of_the_training_is_that_of_the_pipeline() -> None:
 
 def test_on_the_way_begins_at_the_noised_reference_and_its_velocity_ends_at_the_clip() -> None:
     clean, reference, noise = torch.randn(3, 2, 16, 1, 2, 2)
-    first = sigmas_of(20, 0.75)[0].repeat(2)
+    first = sigmas_of(20, 0.75, shift=5.0)[0].repeat(2)
     assert first[0] == pytest.approx(0.9375)
     state, velocity = dit.on_the_way(clean, reference, noise, first, first)
     torch.testing.assert_close(state, (1 - first[0]) * reference + first[0] * noise)

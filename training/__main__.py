@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wan_ddp.references.manifests import DEMO_SAMPLING
+
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "training" / "state"
 CHECKPOINT = ROOT / "models" / "pocket"
-VAE_MINUTES, DIT_MINUTES = 8.0, 16.0
+VAE_MINUTES, DIT_MINUTES = 14.0, 35.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     _add_place(look)
     look.add_argument("--output", type=Path, default=STATE / "look.png", help="the picture (default: %(default)s)")
     look.add_argument("--count", type=int, default=64, help="videos a figure (default: %(default)s)")
-    look.add_argument("--cfg-scale", type=float, default=5.0)
+    _add_guidance(look)
     speed = commands.add_parser("speed", help="measure the seconds of a step of each kind, without saving anything")
     speed.add_argument("--device", default=None)
     speed.add_argument("--compile", action="store_true")
@@ -54,6 +56,11 @@ def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default=None, help="cuda:0 if there is one, else cpu")
 
 
+def _add_guidance(command: argparse.ArgumentParser) -> None:
+    guidance = DEMO_SAMPLING["cfg_scale"]
+    command.add_argument("--cfg-scale", type=float, default=guidance, help="the guidance (default: %(default)g)")
+
+
 def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint through the project's own pipeline")
     evaluate.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
@@ -61,7 +68,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     evaluate.add_argument("--device", default=None)
     evaluate.add_argument("--workers", type=int, default=1, help="processes that share the videos")
     evaluate.add_argument("--share", type=float, default=1.0, help="of the cases: a part of them is quick")
-    evaluate.add_argument("--cfg-scale", type=float, default=5.0)
+    _add_guidance(evaluate)
 
 
 def run(arguments: argparse.Namespace) -> int:

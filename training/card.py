@@ -70,8 +70,8 @@ No picture, video or text from elsewhere was used.
 
 ## Figures
 
-On clips and prompts of other seeds, {figures["num_videos"]} videos through the project's own pipeline in {figures["num_steps"]} steps,
-guidance {figures["cfg_scale"]:g}, on {figures["device"]}, {_say(figures["seconds_a_video"])} s a video.
+On clips and prompts of other seeds, {figures["num_videos"]} videos through the project's own pipeline in
+{figures["num_inference_steps"]} steps, guidance {figures["cfg_scale"]:g}, sigma_shift {figures["sigma_shift"]:g}, on {figures["device"]}, {_say(figures["seconds_a_video"])} s a video.
 
 | what | figure | asked for |
 |---|---|---|

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from training.captions import captions
 from wan_ddp.job import V2V_STRENGTH, Job
+from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.references.pocket_world.drawing import draw, to_bytes
 from wan_ddp.references.pocket_world.scenes import (
     CAMERA,
@@ -26,7 +27,6 @@ from wan_ddp.references.pocket_world.scenes import (
 )
 
 SEED = 3
-NUM_STEPS = 20
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 TEXTS = {SINGLE: 28, MULTIPLE: 12, FIGURE: 14, CAMERA: 10}
 MOTIONS = {SINGLE: 20, CAMERA: 12, FIGURE: 4}
@@ -48,8 +48,9 @@ class Case:
         return None if self.reference is None else to_bytes(draw(self.reference))[0].numpy()
 
 
-def cases(share: float = 1.0, cfg_scale: float = 5.0) -> list[Case]:
-    """Every case, or about a share of each group."""
+def cases(share: float = 1.0, cfg_scale: float | None = None) -> list[Case]:
+    """Every case, or about a share of each group; by the demo's guidance, or another one."""
+    cfg_scale = DEMO_SAMPLING["cfg_scale"] if cfg_scale is None else cfg_scale
     made = _text_cases(share, cfg_scale)
     references, asked, prompts = _pairs(MOTIONS, SEED + 10, share)
     for n, prompt in enumerate(prompts):
@@ -116,6 +117,7 @@ def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_sca
         width=WIDTH,
         height=HEIGHT,
         num_frames=NUM_FRAMES,
-        num_inference_steps=NUM_STEPS,
+        num_inference_steps=int(DEMO_SAMPLING["num_inference_steps"]),
+        sigma_shift=DEMO_SAMPLING["sigma_shift"],
         cfg_scale=cfg_scale,
     )

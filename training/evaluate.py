@@ -20,6 +20,7 @@ from training import measure, whole
 from training.cases import CURVE, Case, cases
 from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
+from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.references.pocket_world.drawing import draw, to_bytes
 from wan_ddp.references.pocket_world.scenes import CAMERA, FIGURE, draw_scenes
 from wan_ddp.wan.checkpoint import find_checkpoint
@@ -49,7 +50,7 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
     results = _read_lines(output, identity)
     figures = summarise([results[case.name] for case in wanted if case.name in results])
     figures["reconstruction"] = reconstruction(folder, device, max(4, round(share * NUM_RECONSTRUCTED)))
-    figures |= {"checkpoint": identity, "num_videos": len(wanted), "cfg_scale": cfg_scale, "num_steps": 20}
+    figures |= {"checkpoint": identity, "num_videos": len(wanted), **DEMO_SAMPLING, "cfg_scale": cfg_scale}
     (output / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
     from training import card

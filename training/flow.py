@@ -22,10 +22,11 @@ from torch.nn import functional
 
 from training.captions import MAX_TOKENS
 from training.tokens import PAD_ID
+from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.wan.units import PROMPT_TOKENS
 
 SHIFT = 5.0
-"""Of the sigmas at inference: the jobs' default."""
+"""Of the sigmas that v2v is learnt at: the jobs' default, by which a reference shows less than by the demo's."""
 
 
 def shifted(uniform: Tensor, shift: float) -> Tensor:
@@ -122,7 +123,7 @@ def mixed_precision(device: str) -> Any:
     return torch.autocast("cuda", torch.bfloat16, enabled=device != "cpu")
 
 
-def sigmas_of(num_steps: int, strength: float, shift: float = SHIFT) -> Tensor:
+def sigmas_of(num_steps: int, strength: float, shift: float = DEMO_SAMPLING["sigma_shift"]) -> Tensor:
     """(num_steps + 1,): the pipeline's sigmas, and 0."""
     return shifted(torch.linspace(strength, 0, num_steps + 1), shift)
 
@@ -137,7 +138,7 @@ def sample(
     reference: Tensor | None = None,
     strength: float = 1.0,
     num_steps: int = 20,
-    cfg_scale: float = 5.0,
+    cfg_scale: float,
 ) -> Tensor:
     """The pipeline's sampling for a whole batch at once: latents (B, 16, T, H, W) for tokens (B, n)."""
     sigmas = sigmas_of(num_steps, strength).to(noise.device)

@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python}
-vae_minutes=${VAE_MINUTES:-8}
-dit_minutes=${DIT_MINUTES:-16}
+vae_minutes=${VAE_MINUTES:-14}
+dit_minutes=${DIT_MINUTES:-35}
 output=${OUTPUT:-models/pocket}
 "$python" -m training vae --minutes "$vae_minutes" --of "$vae_minutes"
 "$python" -m training dit --minutes "$dit_minutes" --of "$dit_minutes"

@@ -8,7 +8,9 @@ from wan_ddp.references import catalogue
 from wan_ddp.references.clip import DEMO, FULL, Clip, Format
 
 SEEDS = (42, 142)
-DEMO_STEPS = 20  # the pocket Wan's; ten seconds of one CPU core
+DEMO_SAMPLING = {"num_inference_steps": 20, "cfg_scale": 1.5, "sigma_shift": 2.5}
+"""The pocket Wan's: ten seconds of one CPU core. By the large one's guidance of 5 it leaves out four objects in ten. So
+small a video shows less through as much noise, and its schedule is shifted less, as for small pictures everywhere."""
 
 
 def texts() -> dict[str, str]:
@@ -17,7 +19,7 @@ def texts() -> dict[str, str]:
         "width": DEMO.width,
         "height": DEMO.height,
         "num_frames": DEMO.num_frames,
-        "num_inference_steps": DEMO_STEPS,
+        **DEMO_SAMPLING,
     }
     return {
         "all.jsonl": _text(_jobs(catalogue.CLIPS, "references", FULL)),

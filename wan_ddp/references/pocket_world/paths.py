@@ -55,7 +55,7 @@ def camera_moves(kinds: Tensor, draws: Tensor, num_frames: int) -> Tensor:
     p = torch.linspace(-0.5, 0.5, num_frames)[None, :]
     eased = p + (draws[:, 4:5] - 0.5) * 0.5 * torch.sin(TURN * p) / TURN * 2
     pan, tilt = (0.4 + 0.5 * draws[:, 0:1]) * eased, (0.25 + 0.35 * draws[:, 0:1]) * eased
-    zoom, roll = (0.3 + 0.3 * draws[:, 0:1]) * eased, (0.3 + 0.45 * draws[:, 0:1]) * eased
+    zoom, roll = (0.45 + 0.4 * draws[:, 0:1]) * eased, (0.4 + 0.5 * draws[:, 0:1]) * eased
     none = 0 * p + 0 * zoom
     made = {
         "stays still": (none, none, none, none),

@@ -14,7 +14,7 @@ from wan_ddp.references.pocket_world.vocabulary import ACTIONS, BACKGROUNDS, COL
 
 CATEGORIES = ("camera_motion", "single_object", "multiple_objects", "complex_human_motion")
 CAMERA, SINGLE, MULTIPLE, FIGURE = range(4)
-SHARES = (0.32, 0.32, 0.2, 0.16)
+SHARES = (0.42, 0.26, 0.16, 0.16)
 WIDTH, HEIGHT, NUM_FRAMES = 160, 96, 17
 GRAIN_GRIDS = ((4, 5), (8, 10), (16, 20), (32, 40))
 GRAIN_SIZE = sum(rows * columns for rows, columns in GRAIN_GRIDS)
