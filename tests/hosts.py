@@ -76,7 +76,9 @@ class Network:
         self._switch.run("ip", "link", "set", host.name, "master", "switch", "up")
         host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
         host.run("ip", "link", "set", "eth0", "up")
-        host.run("sh", "-c", _KNOW, "".join(f"{each.address} {each.name}\n" for each in self.hosts))
+        host.run(
+            "sh", "-c", _KNOW, "127.0.0.1 localhost\n" + "".join(f"{each.address} {each.name}\n" for each in self.hosts)
+        )
 
     def pull(self, host: Host) -> None:
         """Pull the host's cable out."""
