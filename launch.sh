@@ -187,7 +187,7 @@ fi
 if [[ -n ${WAN_TMUX_RUN:-} ]]; then  # inside the session: --tmux has checked everything
     read -r WAN_RUN_ID num_ranks <<<"$WAN_TMUX_RUN"
     unset WAN_TMUX_RUN
-    trap 'echo "launch: ended with exit code $?; close this with: tmux kill-session -t $main_session" || true' EXIT
+    trap 'say_ended $?' EXIT
 else
     echo "launch: checking the manifest, references, model, machine and output folder"
     exec {answer}<> <(:)  # a pipe, open at both ends

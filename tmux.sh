@@ -111,6 +111,13 @@ launch: the run goes on in tmux, whatever becomes of this terminal
 TEXT
 }
 
+say_ended() {  # exit code: within the session, last of all
+    echo "launch: ended with exit code $1; close this with: tmux kill-session -t $main_session" || true
+    # tmux 3.3 now and then misses the end of a pane's process and leaves a zombie, which the ranks' sessions wait for. It
+    # looks for all that have ended when another one does.
+    on_tmux run-shell -b 'sleep 2' 2>/dev/null || true
+}
+
 go_on() {  # file with the working directory, the flags with their number before them, and the environment
     local -a fields
     local name pair
