@@ -139,7 +139,7 @@ class _Seen:
     def marks_of(self, start: int, end: int) -> list[bytes | None]:
         """The fingerprints, None where one is not known."""
         marks = bytes(self.marks[start * _MARK_BYTES : end * _MARK_BYTES])
-        if not any(marks):  # without a model none is known
+        if marks == bytes(len(marks)):  # without a model none is known
             return [None] * (end - start)
         starts = range(0, len(marks), _MARK_BYTES)
         return [None if (mark := marks[at : at + _MARK_BYTES]) == _NOT_KNOWN else mark for at in starts]
