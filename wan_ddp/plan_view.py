@@ -12,12 +12,12 @@ from wan_ddp.errors import EXIT_COMPLETE
 from wan_ddp.estimate import GIB_PER_RANK, Estimate, ModelSize, estimate
 from wan_ddp.job import Job
 from wan_ddp.pilot import FILE_NAME, Pilot, fitting_pilot
-from wan_ddp.plan import num_references, plan
+from wan_ddp.plan import num_references
 from wan_ddp.preflight import look_only
 from wan_ddp.progress import describe_seconds
 from wan_ddp.settings import Settings
 from wan_ddp.speeds import longest_seconds, read_speeds
-from wan_ddp.survey import Task, missing_references
+from wan_ddp.survey import Task, missing_references, shards_of
 from wan_ddp.uncollected import uncollected
 
 
@@ -26,9 +26,7 @@ def show_plan(settings: Settings, jobs: Sequence[Job]) -> int:
     """Print the plan; a plan has no bad outcome."""
     seconds_a_video = read_speeds(settings.speeds, settings.world_size)
     tasks, identity = look_only(settings, jobs)
-    by_job = dict(zip(map(id, jobs), tasks, strict=True))  # of a million jobs, comparing them would take its time
-    planned = plan(jobs, settings.world_size, seconds_a_video)
-    shards = [list(map(by_job.__getitem__, map(id, shard))) for shard in planned]
+    shards = shards_of(tasks, settings.world_size, seconds_a_video)
     if settings.json:
         print(plan_json(shards, settings.ranks_per_gpu))
     else:

@@ -17,7 +17,6 @@ from wan_ddp.gpu_use import GpuUse
 from wan_ddp.heartbeat import Heartbeat, RankState, States, sweep_runs
 from wan_ddp.job import fingerprint
 from wan_ddp.logs import open_log
-from wan_ddp.plan import plan
 from wan_ddp.preflight import Ready, look_again
 from wan_ddp.process import die_with_parent, own_token
 from wan_ddp.progress import Progress
@@ -28,7 +27,7 @@ from wan_ddp.settings import Settings
 from wan_ddp.signals import Signals
 from wan_ddp.speeds import write_speeds
 from wan_ddp.supervisor import Patience, Supervisor
-from wan_ddp.survey import Task
+from wan_ddp.survey import Task, shards_of
 from wan_ddp.verdict import Failure, Record
 from wan_ddp.worker_process import Workers, WorkerSpec
 
@@ -215,9 +214,8 @@ class _RankRun:
 
     def _shards(self) -> list[list[Task]]:
         """What every rank has to make: the plan's shards, less what is there."""
-        by_job = {id(task.job): task for task in self._ready.tasks}
-        shards = plan([task.job for task in self._ready.tasks], self._rank.world_size, self._ready.seconds_a_video)
-        to_do = [[task for job in shard if self._is_to_do(task := by_job[id(job)])] for shard in shards]
+        shards = shards_of(self._ready.tasks, self._rank.world_size, self._ready.seconds_a_video)
+        to_do = [list(filter(self._is_to_do, shard)) for shard in shards]
         for shard in to_do:
             for task in shard:
                 if task.finding.failure:  # --retry-failed

@@ -19,6 +19,7 @@ from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import Conditions, Identifier, Job, fingerprint, own_inputs, runs_of_alike, shared_inputs
 from wan_ddp.outputs import Outputs
+from wan_ddp.plan import plan
 from wan_ddp.record_index import RecordIndex, list_files
 from wan_ddp.settings import Settings
 from wan_ddp.uncollected import uncollected
@@ -112,6 +113,13 @@ def survey(
     with suppress(OSError):  # then the records are read again next time
         index.save()
     return tasks
+
+
+def shards_of(tasks: Sequence[Task], world_size: int, seconds: Sequence[float] | None = None) -> list[list[Task]]:
+    """The tasks by the rank that their jobs are planned for, see `plan`."""
+    jobs = [task.job for task in tasks]
+    by_job = dict(zip(map(id, jobs), tasks, strict=True))  # of a million jobs, comparing them would take its time
+    return [list(map(by_job.__getitem__, map(id, shard))) for shard in plan(jobs, world_size, seconds)]
 
 
 class _Run(NamedTuple):

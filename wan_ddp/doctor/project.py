@@ -15,7 +15,6 @@ from wan_ddp.estimate import video_bytes
 from wan_ddp.job import Job
 from wan_ddp.outputs import Outputs
 from wan_ddp.pilot import CPU, fitting_pilot
-from wan_ddp.plan import plan
 from wan_ddp.plan_view import forecast
 from wan_ddp.preflight import conditions_of, look, num_ranks, refuse_preset
 from wan_ddp.presets import MEANINGS, can_offload
@@ -24,7 +23,7 @@ from wan_ddp.rank import Rank
 from wan_ddp.rank import device as device_of
 from wan_ddp.reader import ClipRequest, ReferenceReader
 from wan_ddp.settings import Settings
-from wan_ddp.survey import Task, refuse_changed, refuse_missing_references
+from wan_ddp.survey import Task, refuse_changed, refuse_missing_references, shards_of
 from wan_ddp.wan.checkpoint import Checkpoint, check_mechanisms
 
 _MAX_READ = 4
@@ -212,9 +211,3 @@ def needs_of(
         step_timeout=settings.step_timeout,
         measured_gib=pilot.gpu_gib if pilot else None,
     )
-
-
-def shards_of(tasks: Sequence[Task], world_size: int) -> list[list[Task]]:
-    """The plan's shards of these tasks, done and to do."""
-    by_id = {task.job.id: task for task in tasks}
-    return [[by_id[job.id] for job in shard] for shard in plan([task.job for task in tasks], world_size)]
