@@ -25,42 +25,15 @@ from diffsynth.pipelines.wan_video import WanVideoPipeline, model_fn_wan_video  
 from torch import nn  # noqa: E402
 
 from wan_ddp.presets import Attention  # noqa: E402
-from wan_ddp.wan.float8 import FP8, FP8_MAX, Float8Linear, rows_to_fp8  # noqa: E402
-from wan_ddp.wan.kernels import (  # noqa: E402
-    cudnn,
-    flash_attention_3_function,
-    in_heads,
-    kernel_of,
-    only,
-    sdpa,
-    use_kernel,
-)
+from wan_ddp.wan.float8 import Float8Linear, rows_to_fp8  # noqa: E402
+from wan_ddp.wan.kernels import cudnn, flash_attention_3_function, kernel_of, sdpa, use_kernel  # noqa: E402
 from wan_ddp.wan.presets import prepare_weights, speed_up  # noqa: E402
 
 DEVICE = "cuda:0"
 TOKENS, HEADS, WIDTH = 21 * 30 * 52, 40, 128
 DIT = {"dim": 5120, "ffn_dim": 13824, "freq_dim": 256, "text_dim": 4096, "in_dim": 16, "out_dim": 16}
 DIT |= {"num_heads": 40, "num_layers": 40, "patch_size": [1, 2, 2], "eps": 1e-6, "has_image_input": False}
-FA3 = flash_attention_3_function()
-FLASH3: Any = kernel_of("flash3") if FA3 else None
-
-
-def flash_attention_3_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Self-attention in float8, scaled a head; cross-attention is too short to gain."""
-    if q.shape != k.shape:
-        return FLASH3(q, k, v, num_heads)
-    scaled, scales = zip(*(heads_to_fp8(in_heads(x, num_heads)) for x in (q, k, v)), strict=True)
-    return only(FA3(*scaled, **descales(scales))).to(q.dtype).flatten(-2)
-
-
-def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(batch, tokens, heads, width) in float8, and what each head of it is to be multiplied by, (batch, heads)."""
-    scale = (x.abs().amax(dim=(1, 3)).float() / FP8_MAX).clamp(min=1e-12)
-    return (x.float() / scale[:, None, :, None]).to(FP8), scale
-
-
-def descales(scales: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
-    return dict(zip(("q_descale", "k_descale", "v_descale"), scales, strict=True))
+HAS_FLASH3 = flash_attention_3_function() is not None
 
 
 def say(*words: object) -> None:
@@ -147,10 +120,10 @@ def kernels_alone() -> None:
     """Attention and the linear layers' products by themselves, in TFLOP/s."""
     q, k, v = (torch.randn(1, TOKENS, HEADS * WIDTH, device=DEVICE).bfloat16() for _ in range(3))
     calls: dict[str, Callable[[], Any]] = {"sdpa": lambda: sdpa(q, k, v, HEADS), "cudnn": lambda: cudnn(q, k, v, HEADS)}
-    if FA3:
-        scaled, scales = zip(*(heads_to_fp8(in_heads(x, HEADS)) for x in (q, k, v)), strict=True)
-        calls["flash attention 3"] = lambda: FLASH3(q, k, v, HEADS)
-        calls["flash attention 3, float8, scaled before"] = lambda: FA3(*scaled, **descales(scales))
+    if HAS_FLASH3:
+        calls["flash attention 3"] = lambda: kernel_of("flash3")(q, k, v, HEADS)
+        in_float8 = torch.compile(kernel_of("flash3_fp8"))
+        calls["flash attention 3 in float8, with the rounding to it"] = lambda: in_float8(q, k, v, HEADS)
     for name, call in calls.items():
         show_rate(f"attention, {name}", call, 4 * TOKENS**2 * HEADS * WIDTH)
     for width_in, width_out in ((5120, 5120), (5120, 13824), (13824, 5120)):
@@ -182,7 +155,7 @@ def plain(bench: Bench) -> None:
 
 
 def attention_alone(bench: Bench) -> None:
-    use_kernel(bench.dit, FLASH3)
+    use_kernel(bench.dit, kernel_of("flash3"))
 
 
 def fused(bench: Bench, attention: Attention = "flash3") -> None:
@@ -193,16 +166,18 @@ def fused_cudnn(bench: Bench) -> None:
     fused(bench, "cudnn")
 
 
-def fp8(bench: Bench) -> None:
+def fp8(bench: Bench, attention: Attention = "flash3") -> None:
     """The linear layers of the blocks; once done, the bfloat16 weights are gone."""
     prepare_weights(bench.pipe, "fp8")
-    speed_up(bench.pipe, "fp8", "flash3", DEVICE)
+    speed_up(bench.pipe, "fp8", attention, DEVICE)
 
 
 def fp8_attention(bench: Bench) -> None:
-    """In no preset: see the results."""
-    fp8(bench)
-    use_kernel(bench.dit, flash_attention_3_fp8)
+    fp8(bench, "flash3_fp8")
+
+
+def fp8_sage(bench: Bench) -> None:
+    fp8(bench, "sage")
 
 
 VARIANTS: dict[str, Callable[[Bench], None]] = {
@@ -212,6 +187,7 @@ VARIANTS: dict[str, Callable[[Bench], None]] = {
     "fused_cudnn": fused_cudnn,
     "fp8": fp8,
     "fp8_attention": fp8_attention,
+    "fp8_sage": fp8_sage,
 }
 
 

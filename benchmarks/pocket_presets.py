@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.forward import heads_to_fp8
 from training import measure
 from training.cases import Case, cases
 from wan_ddp import presets
@@ -26,7 +25,8 @@ from wan_ddp.references.pocket_world.scenes import SINGLE
 from wan_ddp.settings import OWN_MODELS, POCKET_MODEL
 from wan_ddp.wan import step_cache
 from wan_ddp.wan.checkpoint import find_checkpoint
-from wan_ddp.wan.kernels import in_heads, sdpa, use_kernel
+from wan_ddp.wan.float8 import heads_to_fp8
+from wan_ddp.wan.kernels import centred, in_heads, sdpa, use_kernel
 from wan_ddp.wan.models import load_models
 from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.prompts import Embeddings, encode_prompts, prompts_of
@@ -46,8 +46,11 @@ VARIANTS: dict[str, tuple[presets.Preset, int | None, bool]] = {
 
 
 def attention_in_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """As `flash3_fp8` rounds."""
+    if q.shape != k.shape:
+        return sdpa(q, k, v, num_heads)
     rounded = []
-    for x in (q, k, v):
+    for x in (q, centred(k), v):
         small, scale = heads_to_fp8(in_heads(x, num_heads))
         rounded.append((small.float() * scale[:, None, :, None]).to(x.dtype).flatten(-2))
     return sdpa(*rounded, num_heads)

@@ -12,7 +12,7 @@ import numpy as np
 from wan_ddp.video import write_mp4
 
 NUM_REFERENCES, SEEDS = 2, (42, 142)
-WHEN = ("started", "finished")
+BEFORE = ("read", "encode", "turn")
 
 
 def prepare(work: Path, num_steps: int) -> None:
@@ -29,8 +29,10 @@ def prepare(work: Path, num_steps: int) -> None:
     (work / "manifest.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def first_step(record: dict[str, Any]) -> float:
-    return sum(record["seconds"][part] for part in ("read", "encode", "turn"))
+def moment(record: dict[str, Any], *parts: str, since: str = "started") -> float:
+    """When those parts of a video were over, in seconds since 1970, to a second or so."""
+    begun = datetime.fromisoformat(record[since][:-1] + "+00:00").timestamp()
+    return begun + sum(record["seconds"][part] for part in parts)
 
 
 def summarise(work: Path) -> None:
@@ -43,15 +45,24 @@ def summarise(work: Path) -> None:
         rows[f"s, {part}"] = max(record["loading_seconds"][part] for record in records)
     forwards = [record["seconds"]["denoise"] / record["num_forwards"] for record in records]
     num_forwards = sum(record["num_forwards"] for record in records)
-    started, finished = (sorted(datetime.fromisoformat(record[when][:-1]) for record in records) for when in WHEN)
-    wall = (finished[-1] - started[0]).total_seconds()
+    launched = float((work / "launched").read_text())
+    began = [moment(record, *BEFORE) for record in records]
+    ended = [moment(record, *BEFORE, "denoise") for record in records]
+    ready = {
+        rank: min(moment(record, "read", "encode") for record in records if record["rank"] == rank)
+        for rank in sorted({record["rank"] for record in records})
+    }
+    alone = num_forwards * min(forwards)
+    whole = max(moment(record, since="finished") for record in records) - min(map(moment, records))
+    rows |= {f"s from launch.sh until rank {rank} could step": when - launched for rank, when in ready.items()}
     rows |= {
         "s a forward, median": median(forwards),
         "s a forward, the fastest video's": min(forwards),
         "forwards in all": num_forwards,
-        "s from the first start to the last video": wall,
-        "of it s before the first video's first step": min(first_step(record) for record in records),
-        "wall over forwards at the fastest video's rate": wall / (num_forwards * min(forwards)),
+        "s from the first step to the last": max(ended) - min(began),
+        "that over the forwards at the fastest video's rate": (max(ended) - min(began)) / alone,
+        "s from the first start to the last video": whole,
+        "that over the forwards at the fastest video's rate ": whole / alone,
     }
     for part in records[0]["seconds"]:
         rows[f"s a video, {part}, median"] = median(record["seconds"][part] for record in records)

@@ -1,6 +1,6 @@
-"""A whole video by a preset beside the same one by DiffSynth as it comes, in one process: seconds, ratio, peak memory.
+"""A whole video by presets beside the same one by DiffSynth as it comes, in one process: seconds, ratio, peak memory.
 
-usage: python -m benchmarks.whole_video CHECKPOINT_FOLDER [--preset fast] [--steps 50] [--size 832x480x81]
+usage: python -m benchmarks.whole_video CHECKPOINT_FOLDER [--preset fast fast+flash3_fp8] [--steps 50]
 
 Both sides start warm and end with the file. DiffSynth's own call is that of its examples; its time is measured at 4 and
 at 12 steps and goes on in a straight line, since 50 would take six minutes. Random weights (`python -m wan_ddp
@@ -19,7 +19,7 @@ from diffsynth.utils.data import save_video
 
 from benchmarks.forward import seconds_of
 from wan_ddp.job import Job
-from wan_ddp.presets import MEANINGS, computed_steps
+from wan_ddp.presets import computed_steps
 from wan_ddp.video import write_mp4
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.wan.loading import Offload, load_pipeline
@@ -63,22 +63,29 @@ def plain_seconds(found: Checkpoint, job: Job, device: str, folder: Path) -> flo
     step = (more - few) / (MORE - FEW)
     seconds = more + (job.num_inference_steps - MORE) * step
     measured = f"{few:.1f} s at {FEW} steps, {more:.1f} s at {MORE}, {step:.2f} s a step"
-    print(f"{seconds:8.1f} s  plain: {measured}", flush=True)
+    print(f"plain: {measured}", flush=True)
     return seconds
 
 
-def preset_seconds(found: Checkpoint, job: Job, device: str, preset: Any, folder: Path) -> float:
+def variant_seconds(found: Checkpoint, job: Job, device: str, variant: str, folder: Path) -> float:
     """Of the job's video, by the project's own way with a preset."""
+    preset, attention = named(variant)
     embeddings = encode_prompts(found, prompts_of([job]), device=device)
-    generator = Generator.load(found, embeddings, device=device, preset=preset)
+    generator = Generator.load(found, embeddings, device=device, preset=preset, attention=attention)
 
     def make(wanted: Job) -> None:
         made = generator.generate(wanted, None, control="as-is", on_step=lambda *_: None)
-        write_mp4(folder / f"{preset}.mp4", made.frames, FPS)
+        write_mp4(folder / f"{variant}.mp4", made.frames, FPS)
 
     make(replace(job, num_inference_steps=1))  # compiles
     peak_gib()
     return seconds_of(lambda: make(job), 1)
+
+
+def named(variant: str) -> tuple[Any, Any]:
+    """The preset and the attention of what a fingerprint says, such as fast or fast+flash3_fp8."""
+    preset, _, attention = variant.partition("+")
+    return preset, attention or "auto"
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -91,19 +98,21 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"{torch.cuda.get_device_name() if device != 'cpu' else 'CPU'}, torch {torch.__version__}, {found.name}")
     with tempfile.TemporaryDirectory() as folder:
         plain = plain_seconds(found, job, device, Path(folder))
-        plain_peak = peak_gib()
-        gc.collect()
-        torch.cuda.empty_cache()
-        seconds = preset_seconds(found, job, device, arguments.preset, Path(folder))
-    share = sum(computed_steps(job.num_inference_steps)) if arguments.preset == "fast" else job.num_inference_steps
-    print(f"{seconds:8.1f} s  {arguments.preset}: {share} of {job.num_inference_steps} steps computed")
-    print(f"{plain / seconds:8.2f} x  faster; peak {peak_gib():.1f} GiB beside {plain_peak:.1f}")
+        print(f"{plain:8.1f} s  plain, peak {peak_gib():.1f} GiB", flush=True)
+        for variant in arguments.preset:
+            gc.collect()
+            torch.cuda.empty_cache()
+            seconds = variant_seconds(found, job, device, variant, Path(folder))
+            is_cached = named(variant)[0] == "fast"
+            computed = sum(computed_steps(job.num_inference_steps)) if is_cached else job.num_inference_steps
+            told = f"{computed} of {job.num_inference_steps} steps computed, peak {peak_gib():.1f} GiB"
+            print(f"{seconds:8.1f} s  {variant}: {plain / seconds:.2f}x faster; {told}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--preset", choices=list(MEANINGS), default="fast")
+    parser.add_argument("--preset", nargs="+", default=["fast"], help="such as fp8, fast or fast+flash3_fp8")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--size", default="832x480x81", help="WIDTHxHEIGHTxFRAMES (default: %(default)s)")
     main(parser.parse_args())

@@ -34,6 +34,7 @@ from wan_ddp.presets import (
     refusal,
 )
 from wan_ddp.settings import ROOT, parse
+from wan_ddp.wan import kernels
 from wan_ddp.wan import presets as wan_presets
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.wan.float8 import Float8Linear, rows_to_fp8
@@ -304,6 +305,34 @@ def test_exact_kernels_are_near_diffsynths_attention() -> None:
     assert kernel_of("sdpa") is kernel_of("sdpa")
 
 
+def test_float8_attention_keeps_its_distance_small_and_leaves_cross_attention_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """FlashAttention 3 needs a GPU: in its place the same product, of what it is handed."""
+
+    def flash_attn_func(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **descales: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        if descales:
+            assert {x.dtype for x in (q, k, v)} == {torch.float8_e4m3fn}
+        parts = [
+            (x.float() * descales[f"{name}_descale"][:, None, :, None] if descales else x).transpose(1, 2)
+            for name, x in (("q", q), ("k", k), ("v", v))
+        ]
+        return torch.nn.functional.scaled_dot_product_attention(*parts).transpose(1, 2), None
+
+    monkeypatch.setattr(kernels, "flash_attention_3_function", lambda: flash_attn_func)
+    kernel_of.cache_clear()
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, prompt = (torch.randn(1, length, 96, generator=generator) for length in (64, 64, 64, 9))
+    shifted = k + 20 * torch.randn(1, 1, 96, generator=generator)  # as trained keys are, and softmax does not see it
+    in_float8 = kernel_of("flash3_fp8")
+    assert 1e-3 < distance(in_float8(q, shifted, v, 3), wan_video_dit.flash_attention(q, shifted, v, 3)) < 0.06
+    exact = wan_video_dit.flash_attention(q, prompt, prompt, 3)
+    assert distance(in_float8(q, prompt, prompt, 3), exact) < 1e-6
+    kernel_of.cache_clear()
+
+
 def installed(*names: Attention) -> Any:
     return lambda attention: attention in names
 
@@ -311,7 +340,7 @@ def installed(*names: Attention) -> Any:
 @pytest.mark.parametrize(
     ("capability", "there", "best"),
     [
-        (HOPPER, ("flash3", "flash4", "sage"), "flash3"),
+        (HOPPER, ("flash3", "flash3_fp8", "flash4", "sage"), "flash3"),
         (HOPPER, ("flash4", "sage"), "flash4"),
         (HOPPER, ("sage",), "sdpa"),
         (BLACKWELL, ("flash3", "flash4"), "flash4"),
@@ -320,7 +349,7 @@ def installed(*names: Attention) -> Any:
         (None, ("flash3", "flash4", "sage"), "sdpa"),
     ],
 )
-def test_the_fastest_exact_kernel_that_fits_is_found_and_sage_never(
+def test_the_fastest_exact_kernel_that_fits_is_found_and_never_one_in_few_bits(
     capability: Capability | None, there: tuple[Attention, ...], best: Attention
 ) -> None:
     assert best_attention(capability, installed(*there)) == best
@@ -360,6 +389,9 @@ def test_what_a_gpu_cannot_do_is_refused_in_a_line_that_names_what_it_can(
         ("sage", (7, 5), "--attention sage needs a GPU of compute capability 8.0 or later, and this one's is 7.5; use "
          "--attention auto"),
         ("sage", AMPERE, "--attention sage is not installed; pip install sageattention, or use --attention auto"),
+        ("flash3_fp8", ADA, "--attention flash3_fp8 is made for Hopper GPUs, and this one is of compute capability "
+         "8.9; use --attention auto"),
+        ("flash3_fp8", HOPPER, "--attention flash3_fp8 is not installed; pip install fa3-fwd, or use --attention auto"),
         ("flash3", HOPPER, "--attention flash3 is not installed; pip install fa3-fwd, or use --attention auto"),
         ("flash4", HOPPER, "--attention flash4 is not installed; pip install flash-attn-4, or use --attention auto"),
         ("cudnn", AMPERE, None),
@@ -421,6 +453,7 @@ def test_settings_that_do_not_go_together_are_refused_in_a_line(
         ([], {"WAN_PRESET": "fast"}, "fast"),
         (["--attention", "sage"], {}, "fused+sage"),
         (["--preset", "fp8", "--attention", "sage"], {}, "fp8+sage"),
+        (["--preset", "fast", "--attention", "flash3_fp8"], {}, "fast+flash3_fp8"),
         (["--attention", "flash4"], {}, "fused"),  # an exact kernel stands in the record
         (["--preset", "fused", "--cpu-offload"], {}, "fused"),
     ],

@@ -3,7 +3,7 @@
 A case is a job of the project, with what it is to be measured against.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -106,7 +106,8 @@ def _case(
 
 
 def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_scale: float) -> Job:
-    return Job(
+    """By the demo's shift with v2v, and by a job's own, the trained model's, from noise alone."""
+    job = Job(
         category="evaluation",
         reference="drawn.mp4",
         prompt=prompt,
@@ -118,6 +119,6 @@ def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_sca
         height=HEIGHT,
         num_frames=NUM_FRAMES,
         num_inference_steps=int(DEMO_SAMPLING["num_inference_steps"]),
-        sigma_shift=DEMO_SAMPLING["sigma_shift"],
         cfg_scale=cfg_scale,
     )
+    return job if mechanism == "none" else replace(job, sigma_shift=DEMO_SAMPLING["sigma_shift"])

@@ -51,6 +51,7 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
     figures = summarise([results[case.name] for case in wanted if case.name in results])
     figures["reconstruction"] = reconstruction(folder, device, max(4, round(share * NUM_RECONSTRUCTED)))
     figures |= {"checkpoint": identity, "num_videos": len(wanted), **DEMO_SAMPLING, "cfg_scale": cfg_scale}
+    figures["sigma_shift_of_noise"] = wanted[0].job.sigma_shift
     (output / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
     from training import card

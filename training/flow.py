@@ -26,7 +26,8 @@ from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.wan.units import PROMPT_TOKENS
 
 SHIFT = 5.0
-"""Of the sigmas that v2v is learnt at: the jobs' default, by which a reference shows less than by the demo's."""
+"""The jobs' default. Of the sigmas that v2v is learnt at, by which a reference shows less than by the demo's, and of
+those that a video is made by from noise alone."""
 
 
 def shifted(uniform: Tensor, shift: float) -> Tensor:
@@ -123,7 +124,7 @@ def mixed_precision(device: str) -> Any:
     return torch.autocast("cuda", torch.bfloat16, enabled=device != "cpu")
 
 
-def sigmas_of(num_steps: int, strength: float, shift: float = DEMO_SAMPLING["sigma_shift"]) -> Tensor:
+def sigmas_of(num_steps: int, strength: float, shift: float) -> Tensor:
     """(num_steps + 1,): the pipeline's sigmas, and 0."""
     return shifted(torch.linspace(strength, 0, num_steps + 1), shift)
 
@@ -141,7 +142,8 @@ def sample(
     cfg_scale: float,
 ) -> Tensor:
     """The pipeline's sampling for a whole batch at once: latents (B, 16, T, H, W) for tokens (B, n)."""
-    sigmas = sigmas_of(num_steps, strength).to(noise.device)
+    shift = SHIFT if reference is None else DEMO_SAMPLING["sigma_shift"]
+    sigmas = sigmas_of(num_steps, strength, shift).to(noise.device)
     x = noise if reference is None else (1 - sigmas[0]) * reference + sigmas[0] * noise
     context = torch.cat([denoiser.encode(tokens), denoiser.encode(negative).expand(len(tokens), -1, -1)]).float()
     for sigma, following in pairwise(sigmas):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 Preset = Literal["plain", "fused", "fp8", "fast"]
-Attention = Literal["auto", "flash3", "flash4", "cudnn", "sdpa", "sage"]
+Attention = Literal["auto", "flash3", "flash4", "cudnn", "sdpa", "flash3_fp8", "sage"]
 Capability = tuple[int, int]
 """A GPU's compute capability, such as (9, 0): https://developer.nvidia.com/cuda-gpus."""
 
@@ -22,9 +22,12 @@ MEANINGS: Mapping[Preset, str] = {
 }
 _IN_FLOAT8: frozenset[Preset] = frozenset({"fp8", "fast"})
 _OLDEST_WITH_FLOAT8: Capability = (8, 9)
+_INEXACT: frozenset[Attention] = frozenset({"flash3_fp8", "sage"})
+_FLASH3 = ("fa3_fwd_interface", "flash_attn_interface"), "fa3-fwd"
 # The modules of each attention kernel's package, any of which will do, and what to install.
 _PACKAGES: Mapping[Attention, tuple[tuple[str, ...], str]] = {
-    "flash3": (("fa3_fwd_interface", "flash_attn_interface"), "fa3-fwd"),
+    "flash3": _FLASH3,
+    "flash3_fp8": _FLASH3,
     "flash4": (("flash_attn.cute",), "flash-attn-4"),
     "sage": (("sageattention",), "sageattention"),
 }
@@ -33,8 +36,8 @@ _NUM_FIRST, _NUM_LAST, _EVERY = 5, 3, 4
 
 
 def described(preset: Preset, attention: Attention) -> str:
-    """What the fingerprint says: SageAttention's int8 changes pixels by much more than one exact kernel or another."""
-    return f"{preset}+sage" if attention == "sage" else preset
+    """What the fingerprint says: attention in few bits changes pixels by much more than one exact kernel or another."""
+    return f"{preset}+{attention}" if attention in _INEXACT else preset
 
 
 def computed_steps(num_steps: int, every: int = _EVERY) -> tuple[bool, ...]:
@@ -78,7 +81,7 @@ def attention_refusal(
         return None
     if compute_capability is None:
         return f"{asked} needs a GPU, and there is none here; use --attention auto"
-    if attention == "flash3" and compute_capability[0] != _HOPPER:
+    if attention in ("flash3", "flash3_fp8") and compute_capability[0] != _HOPPER:
         found = _dotted(compute_capability)
         return f"{asked} is made for Hopper GPUs, and this one is of compute capability {found}; use --attention auto"
     oldest = (_HOPPER, 0) if attention == "flash4" else (8, 0)

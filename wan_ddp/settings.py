@@ -350,8 +350,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--attention",
         choices=get_args(Attention),
         default=Settings.attention,
-        help="the attention kernel of a preset other than plain; sage is not exact (default: %(default)s, the fastest "
-        "exact one that is installed and fits the GPU)",
+        help="the attention kernel of a preset other than plain; flash3_fp8 and sage are not exact (default: "
+        "%(default)s, the fastest exact one that is installed and fits the GPU)",
     )
     group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
 

@@ -1,6 +1,6 @@
 """Linear layers in float8: half the weights' memory, and products at up to twice the speed, on Ada, Hopper and later.
 
-Weights are scaled a row and inputs a token, each to the whole range of e4m3 (https://arxiv.org/abs/2209.05433).
+Weights are scaled a row, inputs a token, and what attention takes a head, each to the whole range of e4m3 (https://arxiv.org/abs/2209.05433).
 """
 
 import torch
@@ -42,6 +42,12 @@ def rows_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(rows, columns) in float8, and what each row of it is to be multiplied by, (rows, 1) float32."""
     scale = (x.abs().amax(dim=1, keepdim=True).float() / FP8_MAX).clamp(min=1e-12)
     return (x.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+
+
+def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(batch, tokens, heads, width) in float8, and what each head of it is to be multiplied by, (batch, heads)."""
+    scale = (x.abs().amax(dim=(1, 3)).float() / FP8_MAX).clamp(min=1e-12)
+    return (x.float() / scale[:, None, :, None]).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 
 def to_float8(module: nn.Module) -> None:

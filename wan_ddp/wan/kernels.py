@@ -1,4 +1,6 @@
-"""The DiT's attention and rotary embedding in other kernels than DiffSynth's, each with the same mathematics.
+"""The DiT's attention and rotary embedding in other kernels than DiffSynth's.
+
+The mathematics is the same; two attentions, which a run has to ask for, round to fewer bits.
 
 Attention takes and gives what DiffSynth's `flash_attention` does: (batch, tokens, heads * width), and how many heads.
 """
@@ -14,6 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wan_ddp.presets import Attention, module_of
+from wan_ddp.wan.float8 import heads_to_fp8
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 
@@ -100,6 +103,8 @@ def kernel_of(attention: Attention) -> Kernel:
     """The kernel of that name, which must be installed. `auto` is no kernel."""
     if attention == "flash3":
         return _flash_attention_3()
+    if attention == "flash3_fp8":
+        return _flash_attention_3_in_float8()
     if attention == "flash4":
         return _flash_attention_4()
     if attention == "sage":
@@ -121,6 +126,30 @@ def _flash_attention_3() -> Kernel:
         return only(function(*(in_heads(x, num_heads) for x in (q, k, v)))).flatten(-2)
 
     return flash_attention_3
+
+
+def _flash_attention_3_in_float8() -> Kernel:
+    """Self-attention in float8. Cross-attention, to a prompt's tokens, is too short to gain and stays exact."""
+    exact, function = kernel_of("flash3"), flash_attention_3_function()
+    assert function is not None, "checked before"
+
+    def flash_attention_3_in_float8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
+        if q.shape != k.shape:
+            return exact(q, k, v, num_heads)
+        parts = [heads_to_fp8(in_heads(x, num_heads)) for x in (q, centred(k), v)]
+        scales = dict(zip(("q_descale", "k_descale", "v_descale"), (scale for _, scale in parts), strict=True))
+        return only(function(*(x for x, _ in parts), **scales)).to(q.dtype).flatten(-2)
+
+    return flash_attention_3_in_float8
+
+
+def centred(keys: torch.Tensor) -> torch.Tensor:
+    """Keys (batch, tokens, width) less their mean over the tokens.
+
+    That adds the same to all of a query's logits, which the softmax does not see, and leaves more of few bits to what
+    tells the tokens apart (https://arxiv.org/abs/2410.02367, section 4.2).
+    """
+    return keys - keys.mean(dim=1, keepdim=True)
 
 
 def _flash_attention_4() -> Kernel:
