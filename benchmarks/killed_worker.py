@@ -22,6 +22,7 @@ from wan_ddp.video import write_mp4
 ROOT = Path(__file__).resolve().parent.parent
 KILL_AFTER = 5  # steps that are saved: in 30 s the worker's successor is ready
 PATIENCE_SECONDS = 1800.0
+NEXT_STEP = "the next step is done"
 
 
 def prepare(work: Path) -> Path:
@@ -89,7 +90,9 @@ def wait_for(condition: Callable[[], object], run: "subprocess.Popen[bytes]") ->
 
 def kill_in_the_middle(manifest: Path, output: Path, flags: list[str]) -> dict[str, float]:
     """Run with a kill; returns seconds from the kill to what followed it."""
+    launched = time.monotonic()
     run = launch(manifest, output, flags)
+    first = wait_for(lambda: saved_step(output) >= 1, run) - launched
     wait_for(lambda: saved_step(output) >= KILL_AFTER, run)
     worker, *successors = workers(run.pid)
     os.kill(worker, signal.SIGKILL)
@@ -97,14 +100,16 @@ def kill_in_the_middle(manifest: Path, output: Path, flags: list[str]) -> dict[s
     step = saved_step(output)
     print(f"killed worker {worker}; saved was step {step}; a successor was ready: {bool(successors)}", flush=True)
     moments = {
-        "the next step is done": wait_for(lambda: saved_step(output) > step or has_record(output), run),
+        NEXT_STEP: wait_for(lambda: saved_step(output) > step or has_record(output), run),
         "the video is there": wait_for(lambda: has_record(output), run),
     }
     code = run.wait(timeout=PATIENCE_SECONDS)
     moments["the run has ended"] = time.monotonic()
     if code:
         sys.exit(f"launch.sh ended with {code}")
-    return {name: moment - killed for name, moment in moments.items()}
+    seconds = {name: moment - killed for name, moment in moments.items()}
+    print(f"{first:.1f} s from launch.sh until the first step is done: {first / seconds[NEXT_STEP]:.1f} times as long")
+    return seconds
 
 
 def main(work: Path, flags: list[str]) -> None:

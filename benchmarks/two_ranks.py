@@ -13,6 +13,7 @@ from wan_ddp.video import write_mp4
 
 NUM_REFERENCES, SEEDS = 2, (42, 142)
 BEFORE = ("read", "encode", "turn")
+SUMMARY = "summary.json"
 
 
 def prepare(work: Path, num_steps: int) -> None:
@@ -66,13 +67,25 @@ def summarise(work: Path) -> None:
     }
     for part in records[0]["seconds"]:
         rows[f"s a video, {part}, median"] = median(record["seconds"][part] for record in records)
+    (work / SUMMARY).write_text(json.dumps(rows))
     for name, value in rows.items():
         print(f"{value:10.2f}  {name}")
+
+
+def compare(one: Path, other: Path) -> None:
+    """Print what both summaries have, side by side, and the ratio."""
+    left, right = (json.loads(path.read_text()) for path in (one, other))
+    print(f"{one.stem:>10}  {other.stem:>10}  {'ratio':>6}")
+    for name in left:
+        if right.get(name):
+            print(f"{left[name]:10.2f}  {right[name]:10.2f}  {left[name] / right[name]:6.2f}  {name}")
 
 
 if __name__ == "__main__":
     command, folder, *rest = sys.argv[1:]
     if command == "prepare":
         prepare(Path(folder), int(rest[0]))
+    elif command == "compare":
+        compare(Path(folder), Path(rest[0]))
     else:
         summarise(Path(folder))

@@ -71,7 +71,7 @@ No picture, video or text from elsewhere was used.
 ## Figures
 
 On clips and prompts of other seeds, {figures["num_videos"]} videos through the project's own pipeline in
-{figures["num_inference_steps"]} steps, guidance {figures["cfg_scale"]:g}, sigma_shift {figures["sigma_shift"]:g}, on {figures["device"]}, {_say(figures["seconds_a_video"])} s a video.
+{figures["num_inference_steps"]} steps, guidance {figures["cfg_scale"]:g}, sigma_shift {figures["sigma_shift"]:g} with a reference and {figures["sigma_shift_of_noise"]:g} without, on {_device(figures["device"])}. A video took {_say(figures["seconds_a_video"])} s.
 
 | what | figure | asked for |
 |---|---|---|
@@ -86,13 +86,24 @@ On clips and prompts of other seeds, {figures["num_videos"]} videos through the 
 |---|---|---|---|---|---|
 {rows}
 
+![Motion and text over the strength](../../docs/pocket-strength.png)
+
+What presets do to its videos: [docs/presets.md](../../docs/presets.md#what-they-do-to-a-trained-models-videos).
+
 ## Limits
+
+It wants little guidance, and with a reference a schedule that is not shifted: `--cfg-scale {figures["cfg_scale"]:g} --sigma-shift {figures["sigma_shift"]:g}`, as the demo's manifest
+has it. By the defaults of 5 and 5 a reference's camera shows through less, and without a reference the object is often missing.
 
 It knows the words above and no others: what else a prompt says is one unknown word. It knows one size and one length.
 References that look otherwise than its clips are reconstructed less well.
 
 Licence: Apache-2.0.
 """
+
+
+def _device(name: str) -> str:
+    return "one core of a CPU" if name == "cpu" else name
 
 
 def _say(value: Any) -> str:

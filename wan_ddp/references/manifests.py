@@ -9,8 +9,8 @@ from wan_ddp.references.clip import DEMO, FULL, Clip, Format
 
 SEEDS = (42, 142)
 DEMO_SAMPLING = {"num_inference_steps": 20, "cfg_scale": 2.0, "sigma_shift": 1.0}
-"""The pocket Wan's with v2v: ten seconds of one CPU core. So small a reference shows less through as much noise, and its
-noise levels are not shifted. Guidance of 5, the large one's, leaves out objects."""
+"""The pocket Wan's with v2v: ten seconds of one CPU core. So small a reference shows less through as much noise, and
+its noise levels are not shifted. Guidance of 5, the large one's, leaves out objects."""
 
 
 def texts() -> dict[str, str]:
