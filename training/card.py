@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from training.cases import cases
-from training.evaluate import CARD, CURVE_PICTURE, SHEET, curve
+from training.evaluate import CARD, CURVE_PICTURE, SHEET, curve, frames_file, read_frames
 from training.pictures import sheet
 from training.vae import LATENT_STD
 from training.write import TRAINED
@@ -31,7 +29,7 @@ def card(folder: Path, figures: dict[str, Any]) -> str:
     """The card as Markdown."""
     checkpoint = find_checkpoint(folder)
     trained = json.loads((folder / TRAINED).read_text(encoding="utf-8")) if (folder / TRAINED).exists() else {}
-    groups, made = figures["groups"], figures["reconstruction"]
+    groups, made, by_chance = figures["groups"], figures["reconstruction"], figures["none_all_pairs"]
     text, v2v, none = (groups.get(name, {}) for name in ("text", "v2v", "none"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     stages = "; ".join(
@@ -80,7 +78,8 @@ On clips and prompts of other seeds, {figures["num_videos"]} videos through the 
 | v2v at 0.75: the object's path beside the reference's | {_say(v2v.get("path"))} | 0.8 |
 | v2v at 0.75: the camera's flow | {_say(v2v.get("camera"))} | 0.8 |
 | v2v at 0.75: the asked colour | {_say(v2v.get("colour"))} | 0.7 |
-| the same prompts without the reference: path, camera | {_say(none.get("path"))}, {_say(none.get("camera"))} | 0 |
+| the same prompts without a reference, beside every reference: path, camera | {_say(by_chance["path"])}, {_say(by_chance["camera"])} | 0 |
+| the same, beside the video's own reference alone | {_say(none.get("path"))}, {_say(none.get("camera"))} | |
 
 | strength | path | camera | asked colour | reference's colour | asked background |
 |---|---|---|---|---|---|
@@ -134,9 +133,8 @@ def _show(output: Path, cfg_scale: float, most: int = 20) -> None:
     """Reference and result side by side, and results of text alone below."""
     rows = []
     for case in cases(1.0, cfg_scale):
-        made = output / "frames" / f"{case.name}.npz"
-        if case.group in ("v2v", "text") and made.exists():
-            frames = np.load(made)["frames"]
+        if case.group in ("v2v", "text") and frames_file(output, case.name).exists():
+            frames = read_frames(output, case.name)
             clip = case.clip()
             rows.append((case.group, [frames if clip is None else clip, frames]))
     chosen = [row for group in ("v2v", "text") for row in [r for g, r in rows if g == group][:most]]

@@ -8,6 +8,7 @@ are to be looked at.
 import json
 import time
 from collections.abc import Sequence
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
 from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.references.pocket_world.drawing import draw, to_bytes
-from wan_ddp.references.pocket_world.scenes import CAMERA, FIGURE, draw_scenes
+from wan_ddp.references.pocket_world.scenes import CAMERA, FIGURE, Scenes, draw_scenes
 from wan_ddp.wan.checkpoint import find_checkpoint
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.pipeline import Generator
@@ -49,6 +50,8 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
             pool.starmap(_work, told)
     results = _read_lines(output, identity)
     figures = summarise([results[case.name] for case in wanted if case.name in results])
+    baseline = [case for case in wanted if case.group == "none" and case.name in results]
+    figures["none_all_pairs"] = of_all_pairs(baseline, [read_frames(output, case.name) for case in baseline])
     figures["reconstruction"] = reconstruction(folder, device, max(4, round(share * NUM_RECONSTRUCTED)))
     figures |= {"checkpoint": identity, "num_videos": len(wanted), **DEMO_SAMPLING, "cfg_scale": cfg_scale}
     figures["sigma_shift_of_noise"] = wanted[0].job.sigma_shift
@@ -77,16 +80,45 @@ def measure_case(case: Case, frames: NDArray[np.uint8]) -> dict[str, Any]:
     drawn = to_bytes(draw(reference))[0].numpy()
     if has_colour:
         result["reference_colour"] = bool(colours) and colours[0] == int(reference.colour[0, 0])
-        drawn_masks = measure.colour_masks(drawn, int(reference.background[0]))
-        known = measure.path_of(drawn_masks, int(reference.colour[0, 0]))
-        found = measure.path_of(seen["masks"], colours[0]) if colours else None
         if int(reference.category[0]) != CAMERA:
-            result["path"] = measure.likeness(found, known)
+            result["path"] = measure.likeness(_path_of(seen), _path_drawn(reference, drawn))
     motions = compare(*(motion_of(shrink(video)) for video in (frames, drawn)))
     result["likeness"] = motions.likeness
     if int(reference.category[0]) == CAMERA:
         result["camera"] = motions.camera_likeness
     return result
+
+
+def _path_of(seen: dict[str, Any]) -> measure.Path | None:
+    """Of the object that most pixels show."""
+    return measure.path_of(seen["masks"], seen["colours"][0]) if seen["colours"] else None
+
+
+def _path_drawn(reference: Scenes, drawn: NDArray[np.uint8]) -> measure.Path | None:
+    masks = measure.colour_masks(drawn, int(reference.background[0]))
+    return measure.path_of(masks, int(reference.colour[0, 0]))
+
+
+def of_all_pairs(baseline: Sequence[Case], videos: Sequence[NDArray[np.uint8]]) -> dict[str, float | None]:
+    """How like videos that were made without a reference are to each of the references, on average.
+
+    Beside their own references alone, a few pairs, a model's favourite motions look like a likeness or its opposite.
+    """
+    paths: list[list[Any]] = [[], []]
+    cameras: list[list[Any]] = [[], []]
+    for case, video in zip(baseline, videos, strict=True):
+        assert case.reference is not None
+        drawn = to_bytes(draw(case.reference))[0].numpy()
+        if int(case.reference.category[0]) == CAMERA:
+            for held, frames in zip(cameras, (video, drawn), strict=True):
+                held.append(motion_of(shrink(frames)))
+        else:
+            paths[0].append(_path_of(measure.seen_in(video)))
+            paths[1].append(_path_drawn(case.reference, drawn))
+    return {
+        "path": _mean([measure.likeness(found, known) for found, known in product(*paths)]),
+        "camera": _mean([compare(found, known).camera_likeness for found, known in product(*cameras)]),
+    }
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -150,9 +182,19 @@ def _work(
             "cpu_seconds": round(cpu_seconds, 3),
             "measured": measure_case(case, made.frames),
         }
-        np.savez_compressed(output / "frames" / f"{name}.npz", frames=made.frames)
+        np.savez_compressed(frames_file(output, name), frames=made.frames)
         with (output / LINES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def frames_file(output: Path, name: str) -> Path:
+    """Where a case's video is kept."""
+    return output / "frames" / f"{name}.npz"
+
+
+def read_frames(output: Path, name: str) -> NDArray[np.uint8]:
+    frames: NDArray[np.uint8] = np.load(frames_file(output, name))["frames"]
+    return frames
 
 
 def _read_lines(output: Path, identity: str) -> dict[str, dict[str, Any]]:
