@@ -14,6 +14,8 @@ from torch.nn import functional
 from training import dit, vae, whole
 from training.budget import Budget
 from training.captions import MAX_TOKENS, tokenize
+from training.cases import cases
+from training.evaluate import measure_case, of_all_pairs
 from training.flow import real_rotary, sigmas_of
 from training.state import load_weights, read_progress, save_weights
 from training.write import write_checkpoint
@@ -177,3 +179,13 @@ def test_other_weights_of_the_same_shapes_are_another_checkpoint(trained: Path, 
     assert one.identity != other.identity
     assert one.text_identity != other.text_identity
     assert set(load_file(one.vae)) == set(load_file(other.vae))
+
+
+def test_a_clip_moves_like_itself_and_those_of_all_pairs_less_so() -> None:
+    baseline = [case for case in cases(0.1) if case.group == "none"]
+    clips = [clip for case in baseline if (clip := case.clip()) is not None]
+    assert measure_case(baseline[0], clips[0])["path"] == pytest.approx(1.0)
+    assert of_all_pairs(baseline[:1], clips[:1]) == {"path": 1.0, "camera": None}
+    pairs = of_all_pairs(baseline, clips)
+    assert pairs["camera"] == 1.0  # of one camera
+    assert pairs["path"] is not None and pairs["path"] < 0.6  # of three objects, each beside itself too
