@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from factories import make_job
 
+from wan_ddp import survey as surveys
 from wan_ddp.digests import ReferenceDigests
 from wan_ddp.errors import UnusableError
 from wan_ddp.job import Conditions, Job, fingerprint, fingerprint_inputs
@@ -83,6 +84,22 @@ def test_a_reference_is_read_only_if_the_survey_may_and_the_job_uses_it(tmp_path
     assert isinstance(digest(job, read=True), str)
     assert digest(replace(job, mechanism="none"), read=True) == "unused"
     assert not (tmp_path / "out").exists()
+
+
+def test_references_that_the_second_process_read_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    for reference in references:
+        Path(reference).write_text(reference)
+    jobs = [make_job(reference=reference) for reference in references]
+    digests = ReferenceDigests(tmp_path / "digests")
+    monkeypatch.setattr(surveys, "num_cores", lambda: 2)
+    tasks = survey(jobs, Outputs(tmp_path / "out"), digests, Conditions(model="m"), divided_from=2)
+    digests.save()
+    known = [ReferenceDigests(tmp_path / "digests").digest(reference, read=False) for reference in references]
+    assert None not in known
+    assert [task.inputs["reference"] for task in tasks] == known
 
 
 def test_missing_references_are_each_told_once_in_the_manifests_order(reference: Path) -> None:

@@ -196,6 +196,7 @@ class Identifier:
         """Whether `mark` tells of the jobs that were last turned to."""
         self._begun = hashlib.sha256()
         self._middle = self._tail = ""
+        self._prompt, self._quoted = "", _canonical("")
 
     def identify(self, job: Job, reference_digest: str | None) -> tuple[dict[str, Any], str | None]:
         """What `own_inputs` makes `fingerprint_inputs` of, one for many jobs, and the `fingerprint` of those.
@@ -223,8 +224,11 @@ class Identifier:
         """The fingerprint's bytes, see `identify`."""
         if not self.is_known:
             return None
+        prompt = job.prompt
+        if prompt != self._prompt:  # seeds of one prompt follow one another
+            self._prompt, self._quoted = prompt, _canonical(prompt)
         digest = self._begun.copy()
-        digest.update(f"{_canonical(job.prompt)}{self._middle}{job.seed}{self._tail}".encode())
+        digest.update(f"{self._quoted}{self._middle}{job.seed}{self._tail}".encode())
         return digest.digest()
 
 

@@ -42,21 +42,22 @@ class RecordIndex:
         self._path = path
         self._rows = _read(path)
         self._inodes = array("Q", memoryview(self._rows).cast("Q")[:: _ROW_BYTES // 8])
+        self._next = 0
         self._new: set[bytes] = set()
         self._clock: os.stat_result | None = None
 
     def seconds(self, record: os.stat_result, mark: bytes, num_bytes: int) -> float | None:
         """What making the video took, if the record is proven to have this fingerprint and video size; else None."""
-        row = bisect_left(self._inodes, record.st_ino)
-        if row == len(self._inodes) or self._inodes[row] != record.st_ino:
-            return None
         proven = _pack(record, mark, num_bytes)
-        start = row * _ROW_BYTES
-        while self._rows[start : start + 8] == proven[:8]:  # those of files that had the inode before, too
-            if self._rows.startswith(proven, start):
-                return cast(float, _SECONDS.unpack_from(self._rows, start + _PROVEN.size)[0])
-            start += _ROW_BYTES
-        return None
+        rows, start = self._rows, self._next  # a folder's records, made one after another, often lie so here
+        if not rows.startswith(proven, start):
+            start = bisect_left(self._inodes, record.st_ino) * _ROW_BYTES
+            while not rows.startswith(proven, start):
+                if not rows.startswith(proven[:8], start):  # else one of a file that had the inode before
+                    return None
+                start += _ROW_BYTES
+        self._next = start + _ROW_BYTES
+        return cast(float, _SECONDS.unpack_from(rows, start + _PROVEN.size)[0])
 
     def start(self) -> None:
         """Begin to remember. Where nothing can be written, nothing is."""
