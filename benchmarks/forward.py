@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.forward [names of variants, default all]
 
-`fused` and `fp8` are the presets of a run, by its own code; the others are parts of them, or in none. Random weights:
-speed and memory do not depend on the values. Each variant starts from the same weights and inputs; its distance is the
-relative L2 difference of its output to plain DiffSynth's. One GPU, 60 GiB; FlashAttention 3 from the package fa3-fwd.
+`fused` and `fp8` are the presets of a run, by its own code; the others are parts of them, or have another --attention.
+Random weights: speed and memory do not depend on the values. Each variant starts from the same weights and inputs; its
+distance is the relative L2 difference of its output to plain DiffSynth's. One GPU, 60 GiB, and fa3-fwd, sageattention.
 `python -m benchmarks.forward again`, in a second process, shows what the compile cache saves, and `profile` where the
 time of a forward goes. Results and what follows from them: benchmarks/RESULTS.md.
 """
@@ -235,7 +235,7 @@ def compare(names: list[str]) -> None:
         try:
             VARIANTS[name](bench)
             bench.measure(name)
-        except RuntimeError:  # what one kernel cannot do says nothing of the others
+        except (RuntimeError, ImportError):  # what one kernel cannot do says nothing of the others
             say(f"{name}: {traceback.format_exc()[-1500:]}")
 
 

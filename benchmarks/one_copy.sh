@@ -4,10 +4,14 @@
 # usage: bash benchmarks/one_copy.sh WORK_FOLDER [steps of a video, default 1] [flags of generate.py, such as --preset]
 set -euo pipefail
 
-work=$1
-here=$(dirname "${BASH_SOURCE[0]}")
-bash "$here/two_ranks.sh" "$work" "${2:-1}" "${@:3}"
-mv "$work/summary.json" "$work/one_copy.json"
-bash "$here/two_ranks.sh" "$work" "${2:-1}" --own-weights "${@:3}"
-mv "$work/summary.json" "$work/a_copy_each.json"
-python3 "$here/two_ranks.py" compare "$work/a_copy_each.json" "$work/one_copy.json"
+mkdir -p "$1"
+work=$(cd "$1" && pwd)
+steps=${2:-1}
+flags=("${@:3}")
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+bash benchmarks/two_ranks.sh "$work" "$steps" "${flags[@]}"
+mv "$work/summary.json" "$work/shared.json"
+bash benchmarks/two_ranks.sh "$work" "$steps" --own-weights "${flags[@]}"
+mv "$work/summary.json" "$work/own.json"
+python3 benchmarks/two_ranks.py compare "$work/own.json" "$work/shared.json"

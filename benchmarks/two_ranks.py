@@ -54,16 +54,19 @@ def summarise(work: Path) -> None:
         for rank in sorted({record["rank"] for record in records})
     }
     alone = num_forwards * min(forwards)
+    denoising = sum(record["seconds"]["denoise"] for record in records)
+    stepping = max(ended) - min(began)
     whole = max(moment(record, since="finished") for record in records) - min(map(moment, records))
     rows |= {f"s from launch.sh until rank {rank} could step": when - launched for rank, when in ready.items()}
     rows |= {
         "s a forward, median": median(forwards),
         "s a forward, the fastest video's": min(forwards),
         "forwards in all": num_forwards,
-        "s from the first step to the last": max(ended) - min(began),
-        "that over the forwards at the fastest video's rate": (max(ended) - min(began)) / alone,
+        "s from the first step to the last": stepping,
+        "the first step to the last, over all denoising": stepping / denoising,
+        "the first step to the last, over the forwards at the fastest video's rate": stepping / alone,
         "s from the first start to the last video": whole,
-        "that over the forwards at the fastest video's rate ": whole / alone,
+        "the first start to the last video, over the forwards at the fastest video's rate": whole / alone,
     }
     for part in records[0]["seconds"]:
         rows[f"s a video, {part}, median"] = median(record["seconds"][part] for record in records)
@@ -74,11 +77,11 @@ def summarise(work: Path) -> None:
 
 def compare(one: Path, other: Path) -> None:
     """Print what both summaries have, side by side, and the ratio."""
-    left, right = (json.loads(path.read_text()) for path in (one, other))
+    ones, others = (json.loads(path.read_text()) for path in (one, other))
     print(f"{one.stem:>10}  {other.stem:>10}  {'ratio':>6}")
-    for name in left:
-        if right.get(name):
-            print(f"{left[name]:10.2f}  {right[name]:10.2f}  {left[name] / right[name]:6.2f}  {name}")
+    for name in filter(others.__contains__, ones):
+        ratio = f"{ones[name] / others[name]:6.2f}" if others[name] else " " * 6
+        print(f"{ones[name]:10.2f}  {others[name]:10.2f}  {ratio}  {name}")
 
 
 if __name__ == "__main__":

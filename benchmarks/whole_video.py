@@ -12,14 +12,14 @@ import gc
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import cast, get_args
 
 import torch
 from diffsynth.utils.data import save_video
 
 from benchmarks.forward import seconds_of
 from wan_ddp.job import Job
-from wan_ddp.presets import computed_steps
+from wan_ddp.presets import MEANINGS, Attention, Preset, computed_steps
 from wan_ddp.video import write_mp4
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.wan.loading import Offload, load_pipeline
@@ -27,6 +27,7 @@ from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.prompts import encode_prompts, prompts_of
 
 FEW, MORE = 4, 12
+Variant = tuple[Preset, Attention]
 FPS = 15
 
 
@@ -67,25 +68,30 @@ def plain_seconds(found: Checkpoint, job: Job, device: str, folder: Path) -> flo
     return seconds
 
 
-def variant_seconds(found: Checkpoint, job: Job, device: str, variant: str, folder: Path) -> float:
+def variant_seconds(found: Checkpoint, job: Job, device: str, variant: Variant, folder: Path) -> float:
     """Of the job's video, by the project's own way with a preset."""
-    preset, attention = named(variant)
+    preset, attention = variant
     embeddings = encode_prompts(found, prompts_of([job]), device=device)
     generator = Generator.load(found, embeddings, device=device, preset=preset, attention=attention)
 
     def make(wanted: Job) -> None:
         made = generator.generate(wanted, None, control="as-is", on_step=lambda *_: None)
-        write_mp4(folder / f"{variant}.mp4", made.frames, FPS)
+        write_mp4(folder / "made.mp4", made.frames, FPS)
 
     make(replace(job, num_inference_steps=1))  # compiles
     peak_gib()
     return seconds_of(lambda: make(job), 1)
 
 
-def named(variant: str) -> tuple[Any, Any]:
+def parse_variant(text: str) -> Variant:
     """The preset and the attention of what a fingerprint says, such as fast or fast+flash3_fp8."""
-    preset, _, attention = variant.partition("+")
-    return preset, attention or "auto"
+    preset, _, attention = text.partition("+")
+    preset, attention = cast(Preset, preset), cast(Attention, attention or "auto")
+    if preset not in MEANINGS or attention not in get_args(Attention):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(MEANINGS)}, by itself or with +flash3_fp8, say"
+        )
+    return preset, attention
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -103,16 +109,16 @@ def main(arguments: argparse.Namespace) -> None:
             gc.collect()
             torch.cuda.empty_cache()
             seconds = variant_seconds(found, job, device, variant, Path(folder))
-            is_cached = named(variant)[0] == "fast"
-            computed = sum(computed_steps(job.num_inference_steps)) if is_cached else job.num_inference_steps
-            told = f"{computed} of {job.num_inference_steps} steps computed, peak {peak_gib():.1f} GiB"
-            print(f"{seconds:8.1f} s  {variant}: {plain / seconds:.2f}x faster; {told}", flush=True)
+            computed = sum(computed_steps(arguments.steps)) if variant[0] == "fast" else arguments.steps
+            told = f"{computed} of {arguments.steps} steps computed, peak {peak_gib():.1f} GiB"
+            print(f"{seconds:8.1f} s  {'+'.join(variant)}: {plain / seconds:.2f}x faster; {told}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--preset", nargs="+", default=["fast"], help="such as fp8, fast or fast+flash3_fp8")
+    told = "such as fp8, fast or fast+flash3_fp8 (default: fast)"
+    parser.add_argument("--preset", type=parse_variant, nargs="+", default=[("fast", "auto")], help=told)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--size", default="832x480x81", help="WIDTHxHEIGHTxFRAMES (default: %(default)s)")
     main(parser.parse_args())

@@ -86,7 +86,7 @@ def test_a_reference_is_read_only_if_the_survey_may_and_the_job_uses_it(tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_references_that_the_second_process_read_are_remembered(
+def test_references_are_remembered_and_the_same_for_both_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]

@@ -3,11 +3,12 @@
 # ruff: noqa: E501 - lines of Markdown with values in them
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.cases import cases
-from training.evaluate import CARD, CURVE_PICTURE, SHEET, curve, frames_file, read_frames
+from training.cases import Case
+from training.evaluate import CARD, CURVE_PICTURE, SHEET, curve, read_frames
 from training.pictures import sheet
 from training.vae import LATENT_STD
 from training.write import TRAINED
@@ -17,12 +18,12 @@ from wan_ddp.wan.checkpoint import find_checkpoint
 from wan_ddp.wan.pocket_models import DIT, VAE
 
 
-def write(folder: Path, output: Path, figures: dict[str, Any]) -> None:
-    """Write the card, the plot of the strengths and the picture of some cases into `output`."""
+def write(folder: Path, output: Path, figures: dict[str, Any], made: Sequence[Case]) -> None:
+    """Write the card, the plot of the strengths and the picture of some of the cases that were made into `output`."""
     (output / CARD).write_text(card(folder, figures), encoding="utf-8")
     if any(name.startswith("strength") for name in figures["groups"]):
         _plot(output / CURVE_PICTURE, figures)
-    _show(output, figures["cfg_scale"])
+    _show(output, made)
 
 
 def card(folder: Path, figures: dict[str, Any]) -> str:
@@ -92,7 +93,8 @@ What presets do to its videos: [docs/presets.md](../../docs/presets.md#what-they
 ## Limits
 
 It wants little guidance, and with a reference a schedule that is not shifted: `--cfg-scale {figures["cfg_scale"]:g} --sigma-shift {figures["sigma_shift"]:g}`, as the demo's manifest
-has it. By the defaults of 5 and 5 a reference's camera shows through less, and without a reference the object is often missing.
+has it. By a shift of 5 a reference's camera shows through less, by guidance of 5 text alone often leaves out the object; with `--mechanism
+none` the shift is to be 5. Below a strength of 0.5 the reference's colours stay.
 
 It knows the words above and no others: what else a prompt says is one unknown word. It knows one size and one length.
 References that look otherwise than its clips are reconstructed less well.
@@ -129,14 +131,12 @@ def _plot(path: Path, figures: dict[str, Any]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _show(output: Path, cfg_scale: float, most: int = 20) -> None:
+def _show(output: Path, made: Sequence[Case], most: int = 20) -> None:
     """Reference and result side by side, and results of text alone below."""
-    rows = []
-    for case in cases(1.0, cfg_scale):
-        if case.group in ("v2v", "text") and frames_file(output, case.name).exists():
-            frames = read_frames(output, case.name)
-            clip = case.clip()
-            rows.append((case.group, [frames if clip is None else clip, frames]))
-    chosen = [row for group in ("v2v", "text") for row in [r for g, r in rows if g == group][:most]]
+    chosen = []
+    for group in ("v2v", "text"):
+        for case in [case for case in made if case.group == group][:most]:
+            frames, clip = read_frames(output, case), case.clip()
+            chosen.append((group, [frames if clip is None else clip, frames]))
     if chosen:
         sheet(chosen).save(output / SHEET)

@@ -3,13 +3,15 @@
 A case is a job of the project, with what it is to be measured against.
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from training.captions import captions
+from training.flow import shift_of
 from wan_ddp.job import V2V_STRENGTH, Job
 from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.references.pocket_world.drawing import draw, to_bytes
@@ -43,6 +45,15 @@ class Case:
     reference: Scenes | None
     asked: Scenes
 
+    @property
+    def digest(self) -> str:
+        """Of all that decides the video, and what it is measured against."""
+        hashed = hashlib.sha256(repr(self.job).encode())
+        for scene in filter(None, (self.reference, self.asked)):
+            for field in fields(scene):
+                hashed.update(getattr(scene, field.name).numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
     def clip(self) -> NDArray[np.uint8] | None:
         """(T, H, W, 3): the reference as the pipeline takes it."""
         return None if self.reference is None else to_bytes(draw(self.reference))[0].numpy()
@@ -70,7 +81,7 @@ def _text_cases(share: float, cfg_scale: float) -> list[Case]:
     scenes = _some(draw_scenes(SEED, 1200), TEXTS, share, with_objects=True)
     prompts = captions(scenes, SEED)
     return [
-        Case(f"text-{n}", "text", _job(prompt, n, "none", None, cfg_scale), None, scenes[[n]])
+        Case(f"text-{n}", "text", _job(prompt, n, None, cfg_scale), None, scenes[[n]])
         for n, prompt in enumerate(prompts)
     ]
 
@@ -101,24 +112,23 @@ def _case(
     strength: float | None,
     cfg_scale: float,
 ) -> Case:
-    mechanism = "none" if strength is None else "v2v"
-    return Case(name, group, _job(prompt, seed, mechanism, strength, cfg_scale), *pair)
+    return Case(name, group, _job(prompt, seed, strength, cfg_scale), *pair)
 
 
-def _job(prompt: str, seed: int, mechanism: str, strength: float | None, cfg_scale: float) -> Job:
-    """By the demo's shift with v2v, and by a job's own, the trained model's, from noise alone."""
-    job = Job(
+def _job(prompt: str, seed: int, strength: float | None, cfg_scale: float) -> Job:
+    """With a strength, v2v; else from noise alone."""
+    return Job(
         category="evaluation",
         reference="drawn.mp4",
         prompt=prompt,
         prompt_index=0,
         seed=seed,
-        mechanism="v2v" if mechanism == "v2v" else "none",
+        mechanism="none" if strength is None else "v2v",
         denoising_strength=V2V_STRENGTH if strength is None else strength,
         width=WIDTH,
         height=HEIGHT,
         num_frames=NUM_FRAMES,
         num_inference_steps=int(DEMO_SAMPLING["num_inference_steps"]),
+        sigma_shift=shift_of(has_reference=strength is not None),
         cfg_scale=cfg_scale,
     )
-    return job if mechanism == "none" else replace(job, sigma_shift=DEMO_SAMPLING["sigma_shift"])

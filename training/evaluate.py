@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from training import measure, whole
 from training.cases import CURVE, Case, cases
+from training.flow import shift_of
 from wan_ddp.miniature import shrink
 from wan_ddp.motion import compare, motion_of
 from wan_ddp.references.manifests import DEMO_SAMPLING
@@ -40,7 +41,7 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
     identity = find_checkpoint(folder).identity
     wanted = cases(share, cfg_scale)
     known = _read_lines(output, identity)
-    left = [case.name for case in wanted if case.name not in known]
+    left = [case.name for case in wanted if case.digest not in known]
     print(f"{len(wanted)} videos, {len(left)} of them to make", flush=True)
     told = [(folder, output, device, share, cfg_scale, left[n::workers], identity) for n in range(workers)]
     if workers == 1:
@@ -49,17 +50,17 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
         with get_context("spawn").Pool(workers) as pool:
             pool.starmap(_work, told)
     results = _read_lines(output, identity)
-    figures = summarise([results[case.name] for case in wanted if case.name in results])
-    baseline = [case for case in wanted if case.group == "none" and case.name in results]
-    figures["none_all_pairs"] = of_all_pairs(baseline, [read_frames(output, case.name) for case in baseline])
+    figures = summarise([results[case.digest] for case in wanted])
+    baseline = [case for case in wanted if case.group == "none"]
+    figures["none_all_pairs"] = of_all_pairs(baseline, [read_frames(output, case) for case in baseline])
     figures["reconstruction"] = reconstruction(folder, device, max(4, round(share * NUM_RECONSTRUCTED)))
     figures |= {"checkpoint": identity, "num_videos": len(wanted), **DEMO_SAMPLING, "cfg_scale": cfg_scale}
-    figures["sigma_shift_of_noise"] = wanted[0].job.sigma_shift
+    figures["sigma_shift_of_noise"] = shift_of(has_reference=False)
     (output / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
     from training import card
 
-    card.write(folder, output, figures)
+    card.write(folder, output, figures, wanted)
     return figures
 
 
@@ -130,7 +131,9 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         groups[group] = {"num_videos": len(held)} | {name: _mean([m.get(name) for m in held]) for name in names}
         if group == "text":
             groups[group]["both"] = _mean([m["background"] and m["colour"] is not False for m in held])
-    seconds = [result["seconds"] for result in results]
+    # Of a CPU its own time: how many videos are made beside one another is no matter of the model.
+    on_cpu = bool(results) and results[0]["device"] == "cpu"
+    seconds = [result["cpu_seconds" if on_cpu else "seconds"] for result in results]
     return {"groups": groups, "seconds_a_video": _mean(seconds), "device": results[0]["device"] if results else None}
 
 
@@ -174,6 +177,7 @@ def _work(
         seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
         line = {
             "name": name,
+            "digest": case.digest,
             "group": case.group,
             "checkpoint": identity,
             "prompt": case.job.prompt,
@@ -182,18 +186,18 @@ def _work(
             "cpu_seconds": round(cpu_seconds, 3),
             "measured": measure_case(case, made.frames),
         }
-        np.savez_compressed(frames_file(output, name), frames=made.frames)
+        np.savez_compressed(_frames_file(output, case), frames=made.frames)
         with (output / LINES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def frames_file(output: Path, name: str) -> Path:
-    """Where a case's video is kept."""
-    return output / "frames" / f"{name}.npz"
+def _frames_file(output: Path, case: Case) -> Path:
+    return output / "frames" / f"{case.name}-{case.digest}.npz"
 
 
-def read_frames(output: Path, name: str) -> NDArray[np.uint8]:
-    frames: NDArray[np.uint8] = np.load(frames_file(output, name))["frames"]
+def read_frames(output: Path, case: Case) -> NDArray[np.uint8]:
+    """A case's video, which has been made."""
+    frames: NDArray[np.uint8] = np.load(_frames_file(output, case))["frames"]
     return frames
 
 
@@ -202,7 +206,7 @@ def _read_lines(output: Path, identity: str) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line["name"]: line for line in lines if line["checkpoint"] == identity}
+    return {line["digest"]: line for line in lines if line["checkpoint"] == identity and "digest" in line}
 
 
 def _mean(values: Sequence[Any]) -> float | None:

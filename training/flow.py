@@ -26,8 +26,12 @@ from wan_ddp.references.manifests import DEMO_SAMPLING
 from wan_ddp.wan.units import PROMPT_TOKENS
 
 SHIFT = 5.0
-"""The jobs' default. Of the sigmas that v2v is learnt at, by which a reference shows less than by the demo's, and of
-those that a video is made by from noise alone."""
+"""Of the sigmas, the jobs' default: v2v is learnt at it, and videos are made by it from noise alone."""
+
+
+def shift_of(*, has_reference: bool) -> float:
+    """What a video is made by."""
+    return DEMO_SAMPLING["sigma_shift"] if has_reference else SHIFT
 
 
 def shifted(uniform: Tensor, shift: float) -> Tensor:
@@ -142,8 +146,7 @@ def sample(
     cfg_scale: float,
 ) -> Tensor:
     """The pipeline's sampling for a whole batch at once: latents (B, 16, T, H, W) for tokens (B, n)."""
-    shift = SHIFT if reference is None else DEMO_SAMPLING["sigma_shift"]
-    sigmas = sigmas_of(num_steps, strength, shift).to(noise.device)
+    sigmas = sigmas_of(num_steps, strength, shift_of(has_reference=reference is not None)).to(noise.device)
     x = noise if reference is None else (1 - sigmas[0]) * reference + sigmas[0] * noise
     context = torch.cat([denoiser.encode(tokens), denoiser.encode(negative).expand(len(tokens), -1, -1)]).float()
     for sigma, following in pairwise(sigmas):

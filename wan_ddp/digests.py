@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from wan_ddp.files import read_or_none, sha256, write_atomically
@@ -24,18 +23,12 @@ class ReferenceDigests:
         if isinstance(known, dict):
             self._known = known
         self._seen: dict[str, str | None] = {}
-        self.learned: dict[str, list[object]] = {}
-        """What was read from files by this object, for `learn` of another one."""
 
     def digest(self, reference: str, *, read: bool = True) -> str | None:
         """The file's digest; None if it cannot be read, or with read=False if it is not remembered."""
         if self._seen.get(reference) is None:
             self._seen[reference] = self._look(reference, read)
         return self._seen[reference]
-
-    def learn(self, learned: Mapping[str, list[object]]) -> None:
-        """Know what a copy of this object has `learned` in another process."""
-        self._known |= learned
 
     def save(self) -> None:
         """Remember what was read. Raises OSError."""
@@ -53,5 +46,5 @@ class ReferenceDigests:
             digest = sha256(Path(reference))
         except OSError:
             return None
-        self._known[reference] = self.learned[reference] = [*stamp, digest]
+        self._known[reference] = [*stamp, digest]
         return digest

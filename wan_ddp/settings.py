@@ -353,7 +353,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="the attention kernel of a preset other than plain; flash3_fp8 and sage are not exact (default: "
         "%(default)s, the fastest exact one that is installed and fits the GPU)",
     )
-    group.add_argument("--no-tiled", dest="tiled", action="store_false", help="VAE in one piece: faster, 4 GB more")
+    group.add_argument(
+        "--no-tiled",
+        dest="tiled",
+        action="store_false",
+        help="VAE in one piece: faster, 4 to 8 GB more a rank",
+    )
 
 
 def _add_references(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -81,21 +81,17 @@ def survey(
     look.
     """
     index = RecordIndex(outputs.index)
-    digest = partial(digests.digest, read=read_references)
-
-    def look(part: Sequence[Job]) -> tuple[_Seen, Mapping[str, list[object]]]:
-        return _look(part, digest, conditions, str(outputs.root), None if full else index), digests.learned
-
+    # Before anything is divided: what is read of a reference is remembered, and is the same for both halves.
+    references = dict.fromkeys(job.reference for job in jobs if job.mechanism != "none")
+    known = {reference: digests.digest(reference, read=read_references) for reference in references}
+    look = partial(_look, known, conditions, str(outputs.root), None if full else index)
     # Without a model there are no fingerprints to make and nothing to compare: a fork costs more than it saves.
     if len(jobs) >= divided_from and conditions.model and num_cores() > 1:
         middle = len(jobs) // 2
         with beside(partial(look, jobs[middle:])) as rest:
-            seen, _ = look(jobs[:middle])
-            seen_beside, learned = rest()
-        seen += seen_beside
-        digests.learn(learned)
+            seen = look(jobs[:middle]) + rest()
     else:
-        seen, _ = look(jobs)
+        seen = look(jobs)
     if read_references and _TO_READ in seen.states:
         index.start()
     alike = (repeat(shared_inputs(jobs[run.start], conditions, run.digest), run.end - run.start) for run in seen.runs)
@@ -151,7 +147,7 @@ class _Seen:
 
     def marks_of(self, start: int, end: int) -> list[bytes | None]:
         """The fingerprints, None where one is not known."""
-        marks = memoryview(self.marks)[start * _MARK_BYTES : end * _MARK_BYTES]
+        marks = self.marks[start * _MARK_BYTES : end * _MARK_BYTES]
         if marks == bytes(len(marks)):  # without a model none is known
             return [None] * (end - start)
         known = chain.from_iterable(_MARK.iter_unpack(marks))
@@ -165,11 +161,11 @@ _NOT_KNOWN = bytes(_MARK_BYTES)
 
 
 def _look(
-    jobs: Sequence[Job],
-    digest_of: Callable[[str], str | None],
+    digests: Mapping[str, str | None],
     conditions: Conditions,
     root: str,
     index: RecordIndex | None,
+    jobs: Sequence[Job],
 ) -> _Seen:
     """The jobs' fingerprints, and what the index, if there is one, and their folders' listings say."""
     identifier = Identifier(conditions)
@@ -177,7 +173,7 @@ def _look(
     marks = bytearray()
     for start, end in runs_of_alike(jobs):
         first = jobs[start]
-        digest = digest_of(first.reference) if first.mechanism != "none" else None
+        digest = digests[first.reference] if first.mechanism != "none" else None
         runs.append(_Run(start, end, digest))
         identifier.turn_to(first, digest)
         if not identifier.is_known:

@@ -1,6 +1,7 @@
-"""Linear layers in float8: half the weights' memory, and products at up to twice the speed, on Ada, Hopper and later.
+"""Float8, on Ada, Hopper and later: linear layers of half the memory and twice the speed, and what attention takes.
 
-Weights are scaled a row, inputs a token, and what attention takes a head, each to the whole range of e4m3 (https://arxiv.org/abs/2209.05433).
+Weights are scaled a row, inputs a token and attention's a head, each to the whole range of e4m3
+(https://arxiv.org/abs/2209.05433).
 """
 
 import torch

@@ -129,7 +129,7 @@ def _flash_attention_3() -> Kernel:
 
 
 def _flash_attention_3_in_float8() -> Kernel:
-    """Self-attention in float8. Cross-attention, to a prompt's tokens, is too short to gain and stays exact."""
+    """Self-attention in float8. Cross-attention, told by its length, is too short to gain and stays exact."""
     exact, function = kernel_of("flash3"), flash_attention_3_function()
     assert function is not None, "checked before"
 
