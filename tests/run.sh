@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The checks, fast failures first: format, lint, types, layers, tests. Arguments go to pytest: tests/run.sh -k plan, or
-# --cov=wan_ddp to see which lines no test runs (a third slower).
+# --cov=wan_ddp to see which lines no test runs (a third slower). With --environment alone: only their Python environment.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -11,6 +11,7 @@ packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2
     rich pynvml jinja2 matplotlib fontTools pytest pytest_cov pytest_timeout xdist hypothesis jsonschema playwright
     kubernetes_validate ruff mypy importlinter)
 make_environment requirements-dev.txt "${packages[@]}"
+[[ ${1:-} != --environment ]] || exit 0
 
 step() {
     echo "== $1"

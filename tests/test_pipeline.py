@@ -98,15 +98,19 @@ def frames_of(generator: Generator, job: Job, clip: np.ndarray | None, control: 
     return generator.generate(job, clip, control=control, on_step=lambda *step: None).frames
 
 
-def direct(found: Checkpoint, job: Job, clip: np.ndarray | None, *, tiled: bool, device: str = "cpu") -> np.ndarray:
-    """The frames of a plain call, as DiffSynth's examples make it."""
+def plain_pipeline(found: Checkpoint, device: str = "cpu") -> WanVideoPipeline:
+    """As DiffSynth's examples load it."""
     files = [[str(path) for path in found.dit], str(found.text_encoder), str(found.vae)]
-    pipe = WanVideoPipeline.from_pretrained(
+    return WanVideoPipeline.from_pretrained(
         torch_dtype=dtype_of(device),
         device=device,
         model_configs=[ModelConfig(path=path) for path in files],
         tokenizer_config=ModelConfig(path=str(found.tokenizer)),
     )
+
+
+def direct(pipe: WanVideoPipeline, job: Job, clip: np.ndarray | None, *, tiled: bool) -> np.ndarray:
+    """The frames of a plain call, as DiffSynth's examples make it."""
     arguments: dict[str, Any] = {}
     if job.mechanism != "none":
         assert clip is not None
@@ -153,7 +157,8 @@ def test_frames_are_those_of_a_direct_call(
     generator = load(found, device=device, tiled=tiled)
     first, second = with_mechanism(JOB, mechanism), with_mechanism(OTHER, mechanism)
     given = None if mechanism == "none" else clip
-    expected = [direct(found, job, given, tiled=tiled, device=device) for job in (first, second)]
+    pipe = plain_pipeline(found, device)
+    expected = [direct(pipe, job, given, tiled=tiled) for job in (first, second)]
     assert not np.array_equal(*expected)
     assert expected[0].std() > 10
     for job, frames in ((first, expected[0]), (second, expected[1])):
@@ -170,7 +175,7 @@ def test_without_guidance_the_frames_are_the_same_too(checkpoint: Find, clip: np
     job = dataclasses.replace(JOB, cfg_scale=1.0)
     assert prompts_of([job]) == [job.prompt]
     result = load(found, job).generate(job, clip, control="as-is", on_step=lambda *step: None)
-    np.testing.assert_array_equal(result.frames, direct(found, job, clip, tiled=True))
+    np.testing.assert_array_equal(result.frames, direct(plain_pipeline(found), job, clip, tiled=True))
     assert result.measured["num_forwards"] == 2
 
 
@@ -184,7 +189,7 @@ def test_what_the_table_denies_diffsynth_cannot_do(
 ) -> None:
     assert mechanism not in checkpoint(name).mechanisms
     with pytest.raises((RuntimeError, TypeError, AttributeError)):
-        direct(checkpoint(name), with_mechanism(JOB, mechanism), clip, tiled=False)
+        direct(plain_pipeline(checkpoint(name)), with_mechanism(JOB, mechanism), clip, tiled=False)
 
 
 @pytest.mark.parametrize(("name", "mechanism"), [pair for pair in CAN_DO if pair[1] != "none"])
@@ -421,7 +426,7 @@ def test_what_is_made_of_the_clip_is_what_the_model_gets(checkpoint: Find, contr
     generator = load(found, job)
     controlled = frames_of(generator, job, clip, control)
     assert not np.array_equal(frames_of(generator, job, clip), controlled)
-    expected = direct(found, job, control_frames(clip, control), tiled=True)
+    expected = direct(plain_pipeline(found), job, control_frames(clip, control), tiled=True)
     np.testing.assert_array_equal(controlled, expected)
     v2v = [frames_of(generator, SMALL, clip, made_of_it) for made_of_it in ("as-is", control)]
     np.testing.assert_array_equal(*v2v)

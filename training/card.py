@@ -137,6 +137,6 @@ def _show(output: Path, made: Sequence[Case], most: int = 20) -> None:
     for group in ("v2v", "text"):
         for case in [case for case in made if case.group == group][:most]:
             frames, clip = read_frames(output, case), case.clip()
-            chosen.append((group, [frames if clip is None else clip, frames]))
+            chosen.append([frames if clip is None else clip, frames])
     if chosen:
         sheet(chosen).save(output / SHEET)
