@@ -25,8 +25,7 @@ from wan_ddp.references.pocket_world.scenes import SINGLE
 from wan_ddp.settings import OWN_MODELS, POCKET_MODEL
 from wan_ddp.wan import step_cache
 from wan_ddp.wan.checkpoint import find_checkpoint
-from wan_ddp.wan.float8 import heads_to_fp8
-from wan_ddp.wan.kernels import centred, in_heads, sdpa, use_kernel
+from wan_ddp.wan.kernels import in_float8, sdpa, use_kernel
 from wan_ddp.wan.models import load_models
 from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.prompts import Embeddings, encode_prompts, prompts_of
@@ -49,20 +48,20 @@ def attention_in_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_head
     """As `flash3_fp8` rounds."""
     if q.shape != k.shape:
         return sdpa(q, k, v, num_heads)
-    rounded = []
-    for x in (q, centred(k), v):
-        small, scale = heads_to_fp8(in_heads(x, num_heads))
-        rounded.append((small.float() * scale[:, None, :, None]).to(x.dtype).flatten(-2))
+    rounded = [
+        (small.float() * scale[:, None, :, None]).to(q.dtype).flatten(-2)
+        for small, scale in in_float8(q, k, v, num_heads)
+    ]
     return sdpa(*rounded, num_heads)
 
 
 def videos_of(name: str, embeddings: Embeddings, wanted: list[Case]) -> list[Video]:
-    preset, every, in_float8 = VARIANTS[name]
+    preset, every, has_float8_attention = VARIANTS[name]
     pipe = load_models(find_checkpoint(OWN_MODELS[POCKET_MODEL]), device="cpu", preset=preset)
     if every and preset != "fast":
         step_cache.install_step_cache(pipe)
     generator = Generator(pipe, embeddings, device="cpu", tiled=True, preset=preset)
-    if in_float8:
+    if has_float8_attention:
         use_kernel(pipe.dit, attention_in_fp8)
     schedule = partial(presets.computed_steps, every=every or 1)
     with patch.object(step_cache, "computed_steps", schedule):

@@ -86,20 +86,24 @@ def test_a_reference_is_read_only_if_the_survey_may_and_the_job_uses_it(tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_references_are_remembered_and_the_same_for_both_processes(
+def test_both_processes_tell_settings_and_references_and_these_are_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
     for reference in references:
         Path(reference).write_text(reference)
-    jobs = [make_job(reference=reference) for reference in references]
+    jobs = [make_job(reference=name, num_inference_steps=steps) for name, steps in zip(references, (2, 3), strict=True)]
+    conditions = Conditions(model="m")
     digests = ReferenceDigests(tmp_path / "digests")
     monkeypatch.setattr(surveys, "num_cores", lambda: 2)
-    tasks = survey(jobs, Outputs(tmp_path / "out"), digests, Conditions(model="m"), divided_from=2)
+    tasks = survey(jobs, Outputs(tmp_path / "out"), digests, conditions, divided_from=2)
     digests.save()
     known = [ReferenceDigests(tmp_path / "digests").digest(reference, read=False) for reference in references]
     assert None not in known
     assert [task.inputs["reference"] for task in tasks] == known
+    of_each = [fingerprint_inputs(job, conditions, digest) for job, digest in zip(jobs, known, strict=True)]
+    assert [task.inputs for task in tasks] == of_each
+    assert [task.mark for task in tasks] == [bytes.fromhex(fingerprint(inputs)) for inputs in of_each]
 
 
 def test_missing_references_are_each_told_once_in_the_manifests_order(reference: Path) -> None:

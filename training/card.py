@@ -23,7 +23,7 @@ def write(folder: Path, output: Path, figures: dict[str, Any], made: Sequence[Ca
     (output / CARD).write_text(card(folder, figures), encoding="utf-8")
     if any(name.startswith("strength") for name in figures["groups"]):
         _plot(output / CURVE_PICTURE, figures)
-    _show(output, made)
+    _show(output, figures["checkpoint"], made)
 
 
 def card(folder: Path, figures: dict[str, Any]) -> str:
@@ -131,12 +131,12 @@ def _plot(path: Path, figures: dict[str, Any]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _show(output: Path, made: Sequence[Case], most: int = 20) -> None:
+def _show(output: Path, checkpoint: str, made: Sequence[Case], most: int = 20) -> None:
     """Reference and result side by side, and results of text alone below."""
     chosen = []
     for group in ("v2v", "text"):
         for case in [case for case in made if case.group == group][:most]:
-            frames, clip = read_frames(output, case), case.clip()
+            frames, clip = read_frames(output, checkpoint, case), case.clip()
             chosen.append([frames if clip is None else clip, frames])
     if chosen:
         sheet(chosen).save(output / SHEET)

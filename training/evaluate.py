@@ -52,7 +52,7 @@ def evaluate(folder: Path, output: Path, device: str, workers: int, share: float
     results = _read_lines(output, identity)
     figures = summarise([results[case.digest] for case in wanted])
     baseline = [case for case in wanted if case.group == "none"]
-    figures["none_all_pairs"] = of_all_pairs(baseline, [read_frames(output, case) for case in baseline])
+    figures["none_all_pairs"] = of_all_pairs(baseline, [read_frames(output, identity, case) for case in baseline])
     figures["reconstruction"] = reconstruction(folder, device, max(4, round(share * NUM_RECONSTRUCTED)))
     figures |= {"checkpoint": identity, "num_videos": len(wanted), **DEMO_SAMPLING, "cfg_scale": cfg_scale}
     figures["sigma_shift_of_noise"] = shift_of(has_reference=False)
@@ -186,18 +186,18 @@ def _work(
             "cpu_seconds": round(cpu_seconds, 3),
             "measured": measure_case(case, made.frames),
         }
-        np.savez_compressed(_frames_file(output, case), frames=made.frames)
+        np.savez_compressed(_frames_file(output, identity, case), frames=made.frames)
         with (output / LINES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _frames_file(output: Path, case: Case) -> Path:
-    return output / "frames" / f"{case.name}-{case.digest}.npz"
+def _frames_file(output: Path, checkpoint: str, case: Case) -> Path:
+    return output / "frames" / f"{case.name}-{case.digest}-{checkpoint[:16]}.npz"
 
 
-def read_frames(output: Path, case: Case) -> NDArray[np.uint8]:
-    """A case's video, which has been made."""
-    frames: NDArray[np.uint8] = np.load(_frames_file(output, case))["frames"]
+def read_frames(output: Path, checkpoint: str, case: Case) -> NDArray[np.uint8]:
+    """A case's video, which the checkpoint of that identity has made."""
+    frames: NDArray[np.uint8] = np.load(_frames_file(output, checkpoint, case))["frames"]
     return frames
 
 

@@ -136,20 +136,23 @@ def _flash_attention_3_in_float8() -> Kernel:
     def flash_attention_3_in_float8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> torch.Tensor:
         if q.shape != k.shape:
             return exact(q, k, v, num_heads)
-        parts = [heads_to_fp8(in_heads(x, num_heads)) for x in (q, centred(k), v)]
+        parts = in_float8(q, k, v, num_heads)
         scales = dict(zip(("q_descale", "k_descale", "v_descale"), (scale for _, scale in parts), strict=True))
         return only(function(*(x for x, _ in parts), **scales)).to(q.dtype).flatten(-2)
 
     return flash_attention_3_in_float8
 
 
-def centred(keys: torch.Tensor) -> torch.Tensor:
-    """Keys (batch, tokens, width) less their mean over the tokens.
+def in_float8(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Queries, keys and values with their scales, see `heads_to_fp8`; of keys what they differ by from their mean.
 
-    That adds the same to all of a query's logits, which the softmax does not see, and leaves more of few bits to what
-    tells the tokens apart (https://arxiv.org/abs/2410.02367, section 4.2).
+    The mean adds the same to all of a query's logits, which the softmax does not see; without it more of few bits is
+    left to what tells the tokens apart (https://arxiv.org/abs/2410.02367, section 4.2).
     """
-    return keys - keys.mean(dim=1, keepdim=True)
+    centred = k - k.mean(dim=1, keepdim=True)
+    return [heads_to_fp8(in_heads(x, num_heads)) for x in (q, centred, v)]
 
 
 def _flash_attention_4() -> Kernel:
