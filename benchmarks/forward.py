@@ -26,7 +26,15 @@ from torch import nn  # noqa: E402
 
 from wan_ddp.presets import Attention  # noqa: E402
 from wan_ddp.wan.float8 import Float8Linear, rows_to_fp8  # noqa: E402
-from wan_ddp.wan.kernels import cudnn, flash_attention_3_function, kernel_of, sdpa, use_kernel  # noqa: E402
+from wan_ddp.wan.kernels import (  # noqa: E402
+    LogisticGelu,
+    cudnn,
+    flash_attention_3_function,
+    kernel_of,
+    replace_modules,
+    sdpa,
+    use_kernel,
+)
 from wan_ddp.wan.presets import prepare_weights, speed_up  # noqa: E402
 
 DEVICE = "cuda:0"
@@ -96,6 +104,7 @@ class Bench:
     def reset(self) -> None:
         """As DiffSynth comes, but for weights that are in float8."""
         use_kernel(self.dit, wan_video_dit.flash_attention)
+        replace_modules(self.dit, (LogisticGelu,), lambda _: nn.GELU(approximate="tanh"))
         self.dit.freqs = self.frequencies
         torch.compiler.reset()
         for block in self.dit.blocks:

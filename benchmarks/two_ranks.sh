@@ -5,12 +5,12 @@
 # usage: bash benchmarks/two_ranks.sh WORK_FOLDER [steps of a video, default 4] [flags of generate.py, such as --preset]
 set -euo pipefail
 
-work=$1
+mkdir -p "$1"
+work=$(cd "$1" && pwd)
 steps=${2:-4}
 flags=("${@:3}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-mkdir -p "$work"
 rm -rf "$work/output"
 if [[ ! -d $work/Wan2.1-T2V-14B ]]; then
     time python3 -m wan_ddp checkpoint make --like Wan2.1-T2V-14B "$work/Wan2.1-T2V-14B"

@@ -39,7 +39,7 @@ from wan_ddp.wan import kernels
 from wan_ddp.wan import presets as wan_presets
 from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
 from wan_ddp.wan.float8 import Float8Linear, rows_to_fp8
-from wan_ddp.wan.kernels import KernelAttention, kernel_of
+from wan_ddp.wan.kernels import KernelAttention, LogisticGelu, kernel_of, use_logistic_gelu
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.pipeline import Generator
 from wan_ddp.wan.presets import check_device, keep_compile_caches, prepare_weights, speed_up
@@ -336,6 +336,27 @@ def test_float8_attention_keeps_its_distance_small_and_leaves_cross_attention_ex
     assert 1e-3 < distance(in_float8(q, shifted, v, 3), wan_video_dit.flash_attention(q, shifted, v, 3)) < 0.06
     exact = wan_video_dit.flash_attention(q, prompt, prompt, 3)
     assert distance(in_float8(q, prompt, prompt, 3), exact) < 1e-6
+
+
+@pytest.mark.usefixtures("flash3")
+def test_what_all_values_have_in_common_goes_around_float8_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 64, 96, generator=generator) for _ in range(3))
+    shifted = v + 20 * torch.randn(1, 1, 96, generator=generator)
+    in_float8 = kernel_of("flash3_fp8")
+    assert distance(in_float8(q, k, shifted, 3), wan_video_dit.flash_attention(q, k, shifted, 3)) < 2e-3
+
+
+def test_gelu_by_the_logistic_function_is_its_tanh_form() -> None:
+    feed_forward = nn.Sequential(nn.GELU(approximate="tanh"), nn.GELU())
+    x = torch.linspace(-12, 12, 10_000)
+    by_tanh, exact = (gelu(x) for gelu in feed_forward)
+    use_logistic_gelu(feed_forward)
+    by_logistic, kept = feed_forward
+    assert isinstance(by_logistic, LogisticGelu)
+    torch.testing.assert_close(by_logistic(x), by_tanh, rtol=1e-5, atol=1e-6)
+    assert torch.equal(kept(x), exact)
+    assert by_logistic(x.bfloat16()).dtype == torch.bfloat16
 
 
 def installed(*names: Attention) -> Any:

@@ -41,14 +41,19 @@ class Float8Linear(nn.Module):
 
 def rows_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(rows, columns) in float8, and what each row of it is to be multiplied by, (rows, 1) float32."""
-    scale = (x.abs().amax(dim=1, keepdim=True).float() / FP8_MAX).clamp(min=1e-12)
-    return (x.float() / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+    scale = _scale_of(x.abs().amax(dim=1, keepdim=True))
+    return (x.float() * (1 / scale)).to(FP8), scale
 
 
 def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(batch, tokens, heads, width) in float8, and what each head of it is to be multiplied by, (batch, heads)."""
-    scale = (x.abs().amax(dim=(1, 3)).float() / FP8_MAX).clamp(min=1e-12)
-    return (x.float() / scale[:, None, :, None]).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+    scale = _scale_of(x.abs().amax(dim=(1, 3)))
+    return (x.float() * (1 / scale)[:, None, :, None]).to(FP8), scale
+
+
+def _scale_of(largest: torch.Tensor) -> torch.Tensor:
+    """What the largest value becomes 448 by, give or take a float32 rounding, which float8 rounds to 448 as well."""
+    return (largest.float() / FP8_MAX).clamp(min=1e-12)
 
 
 def to_float8(module: nn.Module) -> None:

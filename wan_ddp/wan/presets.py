@@ -14,7 +14,7 @@ from diffsynth.pipelines.wan_video import WanVideoPipeline
 from wan_ddp.errors import MachineError
 from wan_ddp.presets import Attention, Capability, Preset, attention_refusal, best_attention, is_installed, refusal
 from wan_ddp.wan.float8 import to_float8
-from wan_ddp.wan.kernels import kernel_of, use_kernel, use_real_rope
+from wan_ddp.wan.kernels import kernel_of, use_kernel, use_logistic_gelu, use_real_rope
 from wan_ddp.wan.step_cache import install_step_cache
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ def compile_blocks(pipe: WanVideoPipeline) -> None:
     VACE's own blocks, each of which sees another shape, stay as they are.
     """
     keep_compile_caches()
+    use_logistic_gelu(pipe.dit.blocks)
     config: Any = torch._dynamo.config
     config.cache_size_limit = config.accumulated_cache_size_limit = _MAX_SIZES
     printed = io.StringIO()
