@@ -7,10 +7,10 @@
 # PARTS="gpus scaling faults" in the environment: some of these alone.
 set -euo pipefail
 
-work=$1
+mkdir -p "$1"
+work=$(cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-mkdir -p "$work"
 if [[ -n $(nvidia-smi -L 2>/dev/null) && ! -d $work/Wan2.1-T2V-14B ]]; then
     time python3 -m wan_ddp checkpoint make --like Wan2.1-T2V-14B "$work/Wan2.1-T2V-14B"
 fi

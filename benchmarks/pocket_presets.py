@@ -48,9 +48,9 @@ def attention_in_fp8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_head
     """As `flash3_fp8` rounds."""
     if q.shape != k.shape:
         return sdpa(q, k, v, num_heads)
-    parts, mean = in_float8(q, k, v, num_heads)
+    parts, common = in_float8(q, k, v, num_heads)
     rounded = [(small.float() * scale[:, None, :, None]).to(q.dtype).flatten(-2) for small, scale in parts]
-    return sdpa(*rounded, num_heads) + mean
+    return sdpa(*rounded, num_heads) + common
 
 
 def videos_of(name: str, embeddings: Embeddings, wanted: list[Case]) -> list[Video]:

@@ -52,7 +52,7 @@ def heads_to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _scale_of(largest: torch.Tensor) -> torch.Tensor:
-    """What the largest value becomes 448 by, give or take a float32 rounding, which float8 rounds to 448 as well."""
+    """Divided by it the largest value is 448, give or take a float32 rounding, which float8 rounds to 448 too."""
     return (largest.float() / FP8_MAX).clamp(min=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""The DiT's attention and rotary embedding in other kernels than DiffSynth's.
+"""The DiT's attention, rotary embedding and GELU in other forms than DiffSynth's.
 
 The mathematics is the same; two attentions, which a run has to ask for, round to fewer bits.
 
@@ -98,8 +98,8 @@ class LogisticGelu(nn.Module):
         return (wide * torch.sigmoid(2 * math.sqrt(2 / math.pi) * cubic)).to(x.dtype)
 
 
-def use_logistic_gelu(dit: nn.Module) -> None:
-    replace_modules(dit, (nn.GELU,), lambda gelu: LogisticGelu() if gelu.approximate == "tanh" else gelu)
+def use_logistic_gelu(model: nn.Module) -> None:
+    replace_modules(model, (nn.GELU,), lambda gelu: LogisticGelu() if gelu.approximate == "tanh" else gelu)
 
 
 def in_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
@@ -176,11 +176,11 @@ def in_float8(
     Keys and values are those about their mean over the tokens. That of the keys adds the same to all of a query's
     logits, which the softmax does not see, and without it more of few bits is left to what tells the tokens apart
     (https://arxiv.org/abs/2410.02367, section 4.2). That of the values is in any mean of values as it is, so it can be
-    added later; in a sum over 32,760 tokens it would be lost, because Hopper's float8 products are summed in 14 bits
-    (https://arxiv.org/abs/2411.10958).
+    added later; in a sum over 32,760 tokens part of it would be lost, because Hopper's float8 products are summed in 14
+    bits (https://arxiv.org/abs/2411.10958). In bfloat16 the difference would round all values alike, and shift the sum.
     """
     mean = v.mean(dim=1, keepdim=True)
-    parts = (q, k - k.mean(dim=1, keepdim=True), v - mean)
+    parts = (q, k - k.mean(dim=1, keepdim=True), v.float() - mean)
     return [heads_to_fp8(in_heads(x, num_heads)) for x in parts], mean
 
 

@@ -70,7 +70,7 @@ def speed_up(pipe: WanVideoPipeline, preset: Preset, attention: Attention, devic
 def compile_blocks(pipe: WanVideoPipeline) -> None:
     """Compile the DiT's blocks, which share one compilation; it happens at the first forward of each size.
 
-    VACE's own blocks, each of which sees another shape, stay as they are.
+    Their GELU takes a form that compiles well. VACE's own blocks, each of which sees another shape, stay as they are.
     """
     keep_compile_caches()
     use_logistic_gelu(pipe.dit.blocks)
