@@ -74,11 +74,13 @@ install_environment() {  # the same, by one process at a time
     python=$environment_root/.venv/bin/python
     [[ -z $(lacking_packages "$python" torch) ]] || size=" (torch with its CUDA libraries is 3 GB: some minutes)"
     echo "setup: installing $(basename "$requirements") into .venv$size"
-    if ! PYTHONSAFEPATH=1 "$python" -m pip install --disable-pip-version-check -r "$requirements" \
+    if ! PYTHONSAFEPATH=1 "$python" -m pip install --no-compile --disable-pip-version-check -r "$requirements" \
         -c "$environment_root/constraints.txt" | grep -v "already satisfied"; then
         echo "error: the packages could not be installed; see pip's message above, mend it and start again:" \
             "what was installed stays" >&2
         return 1
     fi
+    # By all cores, which pip does by one; what is for another version of Python cannot be compiled, and need not be.
+    "$python" -m compileall -qq -j 0 "$environment_root/.venv/lib" || true
     stamp_of "$requirements" >>"$environment_root/.venv/.installed"
 }

@@ -13,6 +13,8 @@ packages=(torch torchvision diffsynth accelerate numpy decord imageio_ffmpeg cv2
 make_environment requirements-dev.txt "${packages[@]}"
 [[ ${1:-} != --environment ]] || exit 0
 
+unset PYTHONDONTWRITEBYTECODE  # as some images set it: hundreds of processes would compile the project anew
+
 step() {
     echo "== $1"
     shift
