@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
+
 # A shared or busy machine takes its time: how long an example took says nothing about it.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -26,6 +28,16 @@ def pytest_runtest_setup() -> None:
     """As under torchrun, one thread: on a busy machine several wait for each other many times as long as they work."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The tiny model, with random weights."""
+    from wan_ddp.wan.random_checkpoint import make_checkpoint  # takes seconds to import, which most tests do without
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    make_checkpoint(folder, "tiny")
+    return find_checkpoint(folder)
 
 
 @pytest.fixture

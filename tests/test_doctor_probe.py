@@ -147,12 +147,12 @@ def test_a_question_that_nobody_waits_for_ends_with_its_block() -> None:
 @given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 3))
 def test_visible_gpus_are_those_named_up_to_the_first_that_there_is_not(indices: list[int], extra: int) -> None:
     gpus = [Gpu(index, f"GPU-{index}abc", "H100", 80, 0) for index in range(4)]
-    found = visible(gpus, ",".join(map(str, indices)) if indices else "")
+    found = visible(gpus, [str(index) for index in indices] or [""])
     expected = indices[: indices.index(4)] if 4 in indices else indices
     assert [gpu.index for gpu in found] == expected
     assert visible(gpus, None) == gpus
-    assert visible(gpus, f"GPU-{extra}ab") == [gpus[extra]]
-    assert visible(gpus, "MIG-1") == visible(gpus, "GPU-") == visible(gpus, "-1") == []
+    assert visible(gpus, [f"GPU-{extra}ab"]) == [gpus[extra]]
+    assert visible(gpus, ["MIG-1"]) == visible(gpus, ["GPU-"]) == visible(gpus, ["-1"]) == []
 
 
 def torch():  # type: ignore[no-untyped-def]

@@ -24,13 +24,6 @@ from wan_ddp.wan.units import KeptLatents, ReferenceLatents
 PROMPTS = ["a cat walks 一只猫在走", "一艘船", "a cat walks 一只猫在走"]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    make_checkpoint(folder, "tiny")
-    return find_checkpoint(folder)
-
-
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prompts that the text encoder was asked for, in order."""

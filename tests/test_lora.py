@@ -13,20 +13,12 @@ from wan_ddp.errors import ModelError, UnusableError
 from wan_ddp.job import Conditions
 from wan_ddp.preflight import conditions_of
 from wan_ddp.settings import Lora, parse
-from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
+from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.wan.loading import Offload, load_pipeline
 from wan_ddp.wan.lora import check_lora
 from wan_ddp.wan.pipeline import Generator
-from wan_ddp.wan.random_checkpoint import make_checkpoint
 
 LAYERS = {"blocks.0.self_attn.q": (96, 96), "blocks.1.ffn.0": (192, 96)}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    make_checkpoint(folder, "tiny")
-    return find_checkpoint(folder)
 
 
 def lora(path: Path, layers: Mapping[str, tuple[int, int]] = LAYERS, *, seed: int = 0, **more: torch.Tensor) -> Path:

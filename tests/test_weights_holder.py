@@ -39,15 +39,6 @@ def weights(tmp_path: Path, checkpoint: Checkpoint) -> Few:
     return Few(checkpoint, "cpu", obstacle=tmp_path / "obstacle")
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    from wan_ddp.wan.random_checkpoint import make_checkpoint
-
-    folder = tmp_path_factory.mktemp("tiny") / "tiny"
-    make_checkpoint(folder, "tiny")
-    return find_checkpoint(folder)
-
-
 @pytest.fixture
 def ties(weights: Few) -> Iterator[list[Tie]]:
     """Those of two ranks of a GPU, both held."""

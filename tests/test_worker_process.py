@@ -27,7 +27,7 @@ from wan_ddp.settings import parse
 from wan_ddp.steps import load_steps
 from wan_ddp.survey import Task
 from wan_ddp.verdict import Finding
-from wan_ddp.wan.checkpoint import Checkpoint, find_checkpoint
+from wan_ddp.wan.checkpoint import Checkpoint
 from wan_ddp.worker import Doing, Failed, Loaded, Made, Message, Order
 from wan_ddp.worker_process import Workers, WorkerSpec
 
@@ -41,15 +41,6 @@ class Standing:
 
     def stands(self) -> bool:
         return True
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    from wan_ddp.wan.random_checkpoint import make_checkpoint
-
-    folder = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(folder / "tiny", "tiny")
-    return find_checkpoint(folder / "tiny")
 
 
 def spec_of(output: Path, checkpoint: Checkpoint, **changes: Any) -> WorkerSpec:

@@ -114,8 +114,8 @@ class Pool:
 def train(folder: Path, budget: Budget, device: str, options: DitOptions | None = None) -> Progress:
     """Go on with the stage in `folder` for the budget's minutes. The VAE is frozen first, if it is not yet."""
     options = options or DitOptions()
-    size = {"width": options.width, "height": options.height, "num_held_out": options.num_held_out}
-    vae = vae_stage.freeze(folder, device, vae_stage.VaeOptions(**size))
+    of_vae = vae_stage.VaeOptions(width=options.width, height=options.height, num_held_out=options.num_held_out)
+    vae = vae_stage.freeze(folder, device, of_vae)
     denoiser = make_denoiser().to(device)
     average = Average(denoiser, options.decay)
     optimiser = torch.optim.AdamW(denoiser.parameters(), weight_decay=0.01, betas=(0.9, 0.99), fused=device != "cpu")
@@ -158,12 +158,12 @@ def step(
     with mixed_precision(pool.device):
         state, sigma, velocity, tokens = examples(pool, dropped, chance, options)
         predicted = denoiser(state, sigma, denoiser.encode(tokens))
-    loss = ((predicted.float() - velocity) ** 2).mean() / vae_stage.LATENT_STD**2
+    loss: Tensor = ((predicted.float() - velocity) ** 2).mean() / vae_stage.LATENT_STD**2
     rate = budget.learning_rate(options.learning_rate, progress)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
     optimiser.step()
     return loss

@@ -57,7 +57,7 @@ class _CountedKeys(nn.Module):
 
 def _rotate(x: Tensor, tables: Tensor, num_heads: int) -> Tensor:
     """DiffSynth's `rope_apply` in real float32, for tables (S, 1, D / 2, 2) of cosines and sines."""
-    pairs = x.float().unflatten(2, (num_heads, -1, 2))
+    pairs = torch.unflatten(x.float(), 2, (num_heads, -1, 2))
     real, imaginary = pairs.unbind(-1)
     cos, sin = tables.unbind(-1)
     turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
@@ -92,7 +92,8 @@ class Denoiser(nn.Module):
         tables = self._rotary(tuple(grid), x.device)
         for block in dit.blocks:
             x = block(x, text, modulation, tables)
-        return dit.unpatchify(dit.head(x, time), grid)
+        velocity: Tensor = dit.unpatchify(dit.head(x, time), grid)
+        return velocity
 
     def _rotary(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
         if (grid, device) not in self._tables:

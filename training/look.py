@@ -94,7 +94,7 @@ def _spread(length: int, count: int) -> list[int]:
     return [int(at) for at in np.linspace(0, length - 1, min(length, count)).round()]
 
 
-def _text_figures(made: np.ndarray[Any, Any], wanted: Scenes) -> dict[str, float]:
+def _text_figures(made: np.ndarray[Any, Any], wanted: Scenes) -> dict[str, float | None]:
     colours, grounds, both = [], [], []
     for index, frames in enumerate(made):
         seen = measure.seen_in(frames)

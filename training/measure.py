@@ -95,12 +95,14 @@ def seen_in(frames: Frames) -> dict[str, Any]:
 
 def _lab(colours: NDArray[Any]) -> NDArray[np.float32]:
     values = np.ascontiguousarray(colours, np.float32).reshape(1, -1, 3) / 255
-    return cv2.cvtColor(values, cv2.COLOR_RGB2LAB)[0]
+    converted: NDArray[np.float32] = cv2.cvtColor(values, cv2.COLOR_RGB2LAB)[0]
+    return converted
 
 
 def _nearest(pixels: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.float32]:
     squares = (pixels**2).sum(1)[:, None] - 2 * pixels @ colours.T + (colours**2).sum(1)
-    return np.sqrt(np.maximum(squares.min(axis=1), 0))
+    distances: NDArray[np.float32] = np.sqrt(np.maximum(squares.min(axis=1), 0))
+    return distances
 
 
 @cache

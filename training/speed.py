@@ -3,7 +3,9 @@
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +20,7 @@ def measure(device: str, steps: int, compile_: bool) -> None:
     budget = Budget(1e9, 1e9)
     options = vae.VaeOptions(compile=compile_)
     model = vae.on_device(vae.make_vae(), device)
-    autoencoder: vae.Autoencoder = vae.Autoencoder(model)
+    autoencoder: Any = vae.Autoencoder(model)
     if compile_:
         autoencoder = torch.compile(autoencoder, dynamic=False)
     optimiser = torch.optim.AdamW(model.model.parameters(), fused=device != "cpu")
@@ -29,9 +31,7 @@ def measure(device: str, steps: int, compile_: bool) -> None:
         progress.steps += 1
 
     for lesson in vae.LESSONS:
-        _time(
-            f"vae, {lesson.batch} x {lesson.num_frames} frames", lambda lesson=lesson: vae_step(lesson), device, steps
-        )
+        _time(f"vae, {lesson.batch} x {lesson.num_frames} frames", partial(vae_step, lesson), device, steps)
     with tempfile.TemporaryDirectory() as folder:
         save_weights(Path(folder), f"{vae.STAGE}-average", model.model.state_dict())
         frozen = vae.freeze(Path(folder), device, vae.VaeOptions(num_held_out=8))

@@ -32,7 +32,8 @@ def encode(vae: WanVideoVAE, video: Tensor) -> Tensor:
     x = _conv(video, model.encoder.conv1)
     x = _through(x, [*model.encoder.downsamples, *model.encoder.middle, *model.encoder.head])
     mean, _ = _conv(x, model.conv1).chunk(2, dim=-1)
-    return (mean - vae.mean.to(mean)) / vae.std.to(mean)
+    latents: Tensor = (mean - vae.mean.to(mean)) / vae.std.to(mean)
+    return latents
 
 
 def decode(vae: WanVideoVAE, latents: Tensor) -> Tensor:
@@ -104,6 +105,7 @@ def _conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: 
 
 def _linear(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """A 1x1 convolution of the last dimension."""
+    assert layer.bias is not None
     return functional.linear(x, layer.weight[:, :, 0, 0].to(x.dtype), layer.bias.to(x.dtype))
 
 

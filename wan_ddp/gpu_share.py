@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wan_ddp.errors import MachineError
+from wan_ddp.gpu_use import visible_devices
 from wan_ddp.process import boot_id
 
 log = logging.getLogger(__name__)
@@ -110,8 +111,8 @@ def gpu_name(device: str, environ: Mapping[str, str]) -> str:
     if device == "cpu":
         return device
     index = int(device.partition(":")[2])
-    visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return (visible[index] if index < len(visible) else str(index)).replace("/", "_")
+    names = [name for name in visible_devices(environ) or () if name]
+    return (names[index] if index < len(names) else str(index)).replace("/", "_")
 
 
 @contextmanager

@@ -48,6 +48,12 @@ class GpuUse:
             log.info("%s: its use is not followed: %s", self._device, error)
 
 
+def visible_devices(environ: Mapping[str, str]) -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES names, in its order: indices or UUIDs, or nothing between commas. None: all GPUs."""
+    devices = environ.get("CUDA_VISIBLE_DEVICES")
+    return None if devices is None else [name.strip() for name in devices.split(",")]
+
+
 def find_gpu(nvml: ModuleType, device: str, environ: Mapping[str, str]) -> Any | None:
     """NVML's handle of `cuda:<index>`, None for the CPU and where it cannot be told. Raises NVMLError.
 
@@ -58,9 +64,8 @@ def find_gpu(nvml: ModuleType, device: str, environ: Mapping[str, str]) -> Any |
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return None
-    if (visible := environ.get("CUDA_VISIBLE_DEVICES")) is None:
+    if (names := visible_devices(environ)) is None:
         return nvml.nvmlDeviceGetHandleByIndex(int(index))
-    names = [name.strip() for name in visible.split(",")]
     name = names[int(index)] if int(index) < len(names) else ""
     if name.isdecimal():
         return nvml.nvmlDeviceGetHandleByIndex(int(name))

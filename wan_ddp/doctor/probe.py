@@ -32,6 +32,7 @@ from wan_ddp.doctor.found import (
     Terminal,
     Torch,
 )
+from wan_ddp.gpu_use import visible_devices
 from wan_ddp.settings import ROOT
 
 # Without its persistence mode the driver wakes every GPU up first.
@@ -146,15 +147,15 @@ def read_smi(answer: Answer, environ: Mapping[str, str]) -> Driver:
             )
         except ValueError:  # such as "No devices were found", or [Unknown Error] for a GPU that fell off the bus
             return Driver(problem=f"nvidia-smi says: {line.strip()[:200]}")
-    return Driver(tuple(visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))), driver_version)
+    return Driver(tuple(visible(gpus, visible_devices(environ))), driver_version)
 
 
-def visible(gpus: list[Gpu], devices: str | None) -> list[Gpu]:
+def visible(gpus: list[Gpu], names: list[str] | None) -> list[Gpu]:
     """The GPUs of CUDA_VISIBLE_DEVICES, in its order: by index or UUID, up to the first that there is not."""
-    if devices is None:
+    if names is None:
         return gpus
     chosen: list[Gpu] = []
-    for name in map(str.strip, devices.split(",")):
+    for name in names:
         found = [gpu for gpu in gpus if name == str(gpu.index) or (len(name) > 4 and gpu.uuid.startswith(name))]
         if len(found) != 1:
             break
