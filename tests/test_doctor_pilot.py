@@ -185,6 +185,25 @@ def test_what_was_in_use_on_the_gpus_meanwhile_is_watched(
     assert trial._launch(["bash", str(launcher)], os.environ) == (7, 40.0)
 
 
+def launching(folder: Path, first: str = "") -> "subprocess.Popen[bytes]":
+    """A process that has said what comes first, and then launches the folder's launch.sh as a pilot."""
+    script = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\nfrom wan_ddp.doctor import trial\n"
+        f"from wan_ddp.signals import Signals\nSignals().install()\n{first}\n"
+        f"trial._launch(['bash', '{folder}/launch.sh'], os.environ)"
+    )
+    return subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stderr=subprocess.DEVNULL)
+
+
+def test_a_signal_that_comes_while_the_pilot_is_being_started_is_not_lost(tmp_path: Path) -> None:
+    """What a signal's handler raises in a hook of a fork, Python only prints."""
+    (tmp_path / "launch.sh").write_text(f"echo $$ >{tmp_path}/pid; exec sleep 100")
+    hook = "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))"
+    assert launching(tmp_path, hook).wait(30) == 1
+    if (tmp_path / "pid").exists():
+        wait_for(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_pilot_ends_with_whoever_makes_it(tmp_path: Path, number: signal.Signals) -> None:
     """The signal is passed on once, to launch.sh alone, and waited for."""
@@ -192,12 +211,7 @@ def test_a_pilot_ends_with_whoever_makes_it(tmp_path: Path, number: signal.Signa
         f'for name in TERM INT; do trap "echo $name >>{tmp_path}/heard; exit 1" $name; done\n'
         f"echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"
     )
-    script = (
-        "import os, sys; sys.path.insert(0, sys.argv[1])\nfrom wan_ddp.doctor import trial\n"
-        "from wan_ddp.signals import Signals\nSignals().install()\n"
-        f"trial._launch(['bash', '{tmp_path}/launch.sh'], os.environ)"
-    )
-    doctor = subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stderr=subprocess.DEVNULL)
+    doctor = launching(tmp_path)
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
     doctor.send_signal(number)
     doctor.wait(30)

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from wan_ddp.entry import end_quietly
 from wan_ddp.process import die_with_parent
+from wan_ddp.signals import blocked
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def beside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     receiving, sending = _FORK.Pipe(duplex=False)
     process = _FORK.Process(target=_do, args=(work, sending))
     with receiving:
-        with sending, suppress(OSError):  # no more processes allowed, or no memory for one
+        with sending, blocked(), suppress(OSError):  # no more processes allowed, or no memory for one
             process.start()
         try:
             yield lambda: _result(receiving, work)

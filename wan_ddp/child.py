@@ -15,8 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from wan_ddp.process import die_with_parent
-
-_SPARED = (signal.SIGINT, signal.SIGTERM)
+from wan_ddp.signals import STOPPING, blocked
 
 
 class Child:
@@ -30,8 +29,7 @@ class Child:
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
         code = f"from {serve.__module__} import {serve.__name__}; {serve.__name__}({theirs.fileno()})"
         # Ctrl-C and a scheduler's SIGTERM reach every process: this one is spared from its first instruction on.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SPARED)
-        try:
+        with blocked():
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
@@ -39,8 +37,6 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 env=os.environ | quiet,
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.pid = self._process.pid
 
@@ -59,7 +55,7 @@ class Child:
 def attach(descriptor: int) -> Connection:
     """In the child: its end of the connection. The parent decides when this process ends, and no signal to all does."""
     die_with_parent()
-    for number in _SPARED:
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     return Connection(descriptor)
 

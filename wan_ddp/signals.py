@@ -2,11 +2,31 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from wan_ddp.errors import Stopped
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def blocked() -> Iterator[Callable[[], None]]:
+    """Have the kernel hold back the signals to stop until the block is done, and give what ends that in a child.
+
+    For what starts a process: Python calls hooks around a fork, and what a handler raises in one of them is lost. The
+    child inherits the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield unblock
+    finally:
+        unblock()
 
 
 class Signals:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -27,6 +27,7 @@ from wan_ddp.outputs import Outputs
 from wan_ddp.pilot import CPU, Pilot, setup_of
 from wan_ddp.process import die_with_parent
 from wan_ddp.settings import ROOT, Settings
+from wan_ddp.signals import blocked
 
 NUM_STEPS = 8
 """Of a short video: enough that the first step, which takes longer, hardly counts."""
@@ -121,22 +122,30 @@ class Trial:
 
 def _launch(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, float | None]:
     """The exit code of a run, and the most memory in use on any GPU meanwhile; its words go to the terminal."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        env=dict(environ),
-        # Ctrl-C reaches this process alone, which passes it on: a second one would mean something else to launch.sh.
-        start_new_session=True,
-        preexec_fn=partial(die_with_parent, signal.SIGTERM),  # no other thread runs yet
-    )
+    process = None
     try:
+        with blocked() as unblock:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),
+                env=dict(environ),
+                # Ctrl-C reaches this process alone, which passes it on: a second one means something else to launch.sh.
+                start_new_session=True,
+                preexec_fn=partial(_begin, unblock),  # no other thread runs yet
+            )
         with _GpuMemory(environ) as memory:
             return process.wait(), memory.most_gib
     except BaseException as error:
-        process.send_signal(error.signal_number if isinstance(error, Stopped) else signal.SIGTERM)
-        process.wait()
+        if process is not None:
+            process.send_signal(error.signal_number if isinstance(error, Stopped) else signal.SIGTERM)
+            process.wait()
         raise
+
+
+def _begin(unblock: Callable[[], None]) -> None:
+    die_with_parent(signal.SIGTERM)
+    unblock()
 
 
 class _GpuMemory:
