@@ -81,6 +81,6 @@ install_environment() {  # the same, by one process at a time
         return 1
     fi
     # By all cores, which pip does by one; what is for another version of Python cannot be compiled, and need not be.
-    "$python" -m compileall -qq -j 0 "$environment_root/.venv/lib" || true
+    PYTHONSAFEPATH=1 "$python" -m compileall -qq -j 0 "$environment_root/.venv/lib" 2>/dev/null || true
     stamp_of "$requirements" >>"$environment_root/.venv/.installed"
 }

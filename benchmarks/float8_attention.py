@@ -13,9 +13,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.forward import DEVICE, HEADS, TOKENS, WIDTH, say
+from benchmarks.forward import DEVICE, HEADS, TOKENS, WIDTH, distance, say
 from wan_ddp.wan.float8 import heads_to_fp8
-from wan_ddp.wan.kernels import flash_attention_3_function, in_float8, in_heads, kernel_of, only
+from wan_ddp.wan.kernels import attend, flash_attention_3_function, in_float8, in_heads, kernel_of
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -35,10 +35,6 @@ def cases() -> Iterator[tuple[str, Inputs]]:
         yield f"regions of {size} tokens", (1.2 * of_region + 0.5 * q, 1.2 * of_region + 0.5 * k, value + 0.5 * v)
 
 
-def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
-    return ((found.float() - exact.float()).norm() / exact.float().norm()).item()
-
-
 def rounded(x: torch.Tensor) -> torch.Tensor:
     small, scale = heads_to_fp8(in_heads(x, HEADS))
     return (small.float() * scale[:, None, :, None]).to(x.dtype).flatten(-2)
@@ -47,10 +43,7 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
 def with_values_as_they_are(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Float8 attention, but for the mean of the values, which goes through it."""
     parts = [*in_float8(q, k, v, HEADS)[0][:2], heads_to_fp8(in_heads(v, HEADS))]
-    scales = dict(zip(("q_descale", "k_descale", "v_descale"), (scale for _, scale in parts), strict=True))
-    function = flash_attention_3_function()
-    assert function is not None, "fa3-fwd is not installed"
-    return only(function(*(x for x, _ in parts), **scales)).flatten(-2)
+    return attend(flash_attention_3_function(), parts)
 
 
 def main() -> None:

@@ -82,6 +82,11 @@ def seconds_of(call: Callable[[], Any], repeats: int = 3) -> float:
     return sorted(taken)[repeats // 2]
 
 
+def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """The relative L2 difference."""
+    return ((found.float() - exact.float()).norm() / exact.float().norm()).item()
+
+
 def synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -120,9 +125,9 @@ class Bench:
         seconds = seconds_of(self.forward)
         if self.plain is None:
             self.plain = out.float()
-        distance = ((out.float() - self.plain).norm() / self.plain.norm()).item()
+        away = distance(out, self.plain)
         peak = torch.cuda.max_memory_allocated() / 2**30
-        say(f"{name:16} {seconds:6.3f} s a forward, first {first:5.1f} s, distance {distance:.1e}, peak {peak:.1f} GiB")
+        say(f"{name:16} {seconds:6.3f} s a forward, first {first:5.1f} s, distance {away:.1e}, peak {peak:.1f} GiB")
 
 
 def kernels_alone() -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional
 from training.captions import MAX_TOKENS
 from training.tokens import PAD_ID
 from wan_ddp.references.manifests import DEMO_SAMPLING
+from wan_ddp.wan.kernels import real_frequencies, real_rope_apply
 from wan_ddp.wan.units import PROMPT_TOKENS
 
 SHIFT = 5.0
@@ -55,15 +56,6 @@ class _CountedKeys(nn.Module):
         return rearrange(mixed, "b n s d -> b s (n d)")
 
 
-def _rotate(x: Tensor, tables: Tensor, num_heads: int) -> Tensor:
-    """DiffSynth's `rope_apply` in real float32, for tables (S, 1, D / 2, 2) of cosines and sines."""
-    pairs = torch.unflatten(x.float(), 2, (num_heads, -1, 2))
-    real, imaginary = pairs.unbind(-1)
-    cos, sin = tables.unbind(-1)
-    turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
-    return turned.flatten(2).to(x.dtype)
-
-
 class Denoiser(nn.Module):
     """The text encoder and the DiT, trained together. Its weights are theirs, under `text_encoder.` and `dit.`."""
 
@@ -89,13 +81,13 @@ class Denoiser(nn.Module):
         x = dit.patchify(latents)
         grid = x.shape[2:]
         x = x.flatten(2).transpose(1, 2).contiguous()
-        tables = self._rotary(tuple(grid), x.device)
+        tables = self._rotary(tuple(grid), str(x.device))
         for block in dit.blocks:
             x = block(x, text, modulation, tables)
         velocity: Tensor = dit.unpatchify(dit.head(x, time), grid)
         return velocity
 
-    def _rotary(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
+    def _rotary(self, grid: tuple[int, ...], device: str) -> Tensor:
         if (grid, device) not in self._tables:
             frames, rows, columns = grid
             along = [
@@ -104,7 +96,7 @@ class Denoiser(nn.Module):
                 self.dit.freqs[2][:columns].view(1, 1, columns, -1),
             ]
             table = torch.cat([part.expand(*grid, -1) for part in along], dim=-1).reshape(math.prod(grid), 1, -1)
-            self._tables[grid, device] = torch.view_as_real(table).float().to(device)
+            self._tables[grid, device] = real_frequencies(table, device)
         return self._tables[grid, device]
 
 
@@ -117,7 +109,7 @@ def _norm(layer: RMSNorm, x: Tensor) -> Tensor:
 def real_rotary() -> Iterator[None]:
     """Within it DiffSynth's blocks turn by the real tables that `Denoiser` gives them, and norm in one kernel."""
     rotate, norm = wan_video_dit.rope_apply, RMSNorm.forward
-    wan_video_dit.rope_apply, RMSNorm.forward = _rotate, _norm
+    wan_video_dit.rope_apply, RMSNorm.forward = real_rope_apply, _norm
     try:
         yield
     finally:

@@ -20,6 +20,8 @@ from wan_ddp.presets import Attention, module_of
 from wan_ddp.wan.float8 import heads_to_fp8
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+Scaled = tuple[torch.Tensor, torch.Tensor]
+"""A tensor in float8, and its scale."""
 
 
 class KernelAttention(nn.Module):
@@ -162,15 +164,18 @@ def _flash_attention_3_in_float8() -> Kernel:
         if q.shape != k.shape:
             return exact(q, k, v, num_heads)
         parts, mean = in_float8(q, k, v, num_heads)
-        scales = dict(zip(("q_descale", "k_descale", "v_descale"), (scale for _, scale in parts), strict=True))
-        return only(function(*(x for x, _ in parts), **scales)).to(q.dtype).flatten(-2) + mean
+        return attend(function, parts).to(q.dtype) + mean
 
     return flash_attention_3_in_float8
 
 
-def in_float8(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int
-) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
+def attend(flash_attention_3: Any, parts: list[Scaled]) -> torch.Tensor:
+    """(batch, tokens, heads * width) of queries, keys and values in float8."""
+    scales = dict(zip(("q_descale", "k_descale", "v_descale"), (scale for _, scale in parts), strict=True))
+    return only(flash_attention_3(*(x for x, _ in parts), **scales)).flatten(-2)
+
+
+def in_float8(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_heads: int) -> tuple[list[Scaled], torch.Tensor]:
     """Queries, keys and values with their scales, see `heads_to_fp8`, and what is to be added to attention's result.
 
     Keys and values are those about their mean over the tokens. That of the keys adds the same to all of a query's
